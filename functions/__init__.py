@@ -1,0 +1,1 @@
+"""The steps of video2mp3, one package each, and what they share in `functions.common`."""

@@ -1,0 +1,1 @@
+"""Accounts: register, log in, and the keys others verify tokens with."""

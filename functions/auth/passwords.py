@@ -1,0 +1,61 @@
+"""Hashing and checking passwords: argon2id (RFC 9106) with the parameters of OWASP's password storage page."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Final
+
+from functions.common.errors import Unavailable
+
+#: A hash takes 19 MiB, so a flood of logins must wait its turn instead of taking all memory.
+AT_ONCE: Final = 2
+_WAIT_SECONDS: Final = 2.0
+_turns = threading.BoundedSemaphore(AT_ONCE)
+
+
+def hash_password(password: str) -> str:
+    """Hash a password for storage.
+
+    Raises:
+        Unavailable: too many are being hashed right now.
+    """
+    with _turn():
+        return str(_scheme().hash(password))
+
+
+def check_password(password: str, password_hash: str | None) -> bool:
+    """Tell whether a password fits; without a hash it costs as much and is False.
+
+    Raises:
+        Unavailable: too many are being hashed right now.
+    """
+    with _turn():
+        if password_hash is None:
+            _scheme().verify(password, _nobodys_hash())
+            return False
+        return bool(_scheme().verify(password, password_hash))
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _turns.acquire(timeout=_WAIT_SECONDS):
+        raise Unavailable("Too many logins at once; please try again.", retry_after_seconds=2)
+    try:
+        yield
+    finally:
+        _turns.release()
+
+
+@cache
+def _scheme() -> Any:
+    from passlib.hash import argon2
+
+    return argon2.using(type="ID", memory_cost=19 * 1024, time_cost=2, parallelism=1)
+
+
+@cache
+def _nobodys_hash() -> str:
+    # Made with the same parameters as everybody's, so that a login for a missing account takes as long. It is
+    # decoded from constants: hashing once more would make the first such login the slow one.
+    return "$argon2id$v=19$m=19456,t=2,p=1$" + "c2FsdHNhbHRzYWx0c2FsdA" + "$" + "A" * 43

@@ -1,0 +1,75 @@
+"""Blobs: sources and results, behind one interface, one module per store."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from urllib.parse import unquote, urlsplit
+
+from functions.common.errors import SettingError
+
+
+class BlobWriter(Protocol):
+    """A blob that is being written; nobody sees it before `commit`."""
+
+    def write(self, data: bytes) -> None:
+        """Append bytes.
+
+        Raises:
+            StorageFull: there is no room.
+            Unavailable: the store cannot be reached.
+        """
+
+    def commit(self) -> None:
+        """Make the blob durable and visible, all of it, replacing an earlier one of this key.
+
+        Raises:
+            StorageFull: there is no room.
+            Unavailable: the store cannot be reached.
+        """
+
+
+class Blobs(Protocol):
+    """A store of byte strings by key.
+
+    A key is one or more words of `a-z`, `A-Z`, `0-9`, `-`, `_` and `.`, joined by `/`; a word does not begin with
+    a dot. Every method raises ValueError for another, and Unavailable where the store cannot be reached.
+    """
+
+    def create(self, key: str) -> AbstractContextManager[BlobWriter]:
+        """Begin a blob. Leaving the block without `commit` leaves nothing behind."""
+
+    def open(self, key: str) -> BinaryIO:
+        """Open a blob for reading; seekable, and only what is asked for is fetched.
+
+        A reader goes on reading what it opened, or fails, if the blob is deleted meanwhile.
+
+        Raises:
+            BlobMissing: there is none.
+        """
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Put a blob's bytes at a new path of the local file system, to be read only: it may be a link.
+
+        Raises:
+            BlobMissing: there is none.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove a blob; one that does not exist is none already."""
+
+
+def chunks(stream: BinaryIO, *, size: int = 1024 * 1024) -> Iterator[bytes]:
+    """Read a stream to its end in pieces of at most `size` bytes."""
+    while chunk := stream.read(size):
+        yield chunk
+
+
+def from_url(url: str) -> Blobs:
+    """Make the store that `BLOBS_URL` names; nothing is opened yet."""
+    parts = urlsplit(url)
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        from functions.common.blobs.directory import DirectoryBlobs
+
+        return DirectoryBlobs(Path(unquote(parts.path)))
+    raise SettingError("BLOBS_URL must be file:///a/directory")

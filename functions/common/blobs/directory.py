@@ -1,0 +1,128 @@
+"""Blobs as files of one directory: the embedded default."""
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from functions.common.errors import BlobMissing, StorageFull, Unavailable
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}\Z")
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class DirectoryBlobs:
+    """Keeps each blob in a file named like its key.
+
+    A blob is written under a temporary name, synced and renamed, so a crash leaves either all of it or a temporary
+    file, which the next start of a single-process run removes (`sweep`).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._temporary = root / ".incoming"
+
+    @contextmanager
+    def create(self, key: str) -> Iterator["_Writer"]:
+        """See Blobs.create."""
+        target = self._path(key)
+        with _translated():
+            self._temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=self._temporary)
+        writer = _Writer(descriptor, Path(name), target)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+    def open(self, key: str) -> BinaryIO:
+        """See Blobs.open."""
+        with _translated():
+            return self._path(key).open("rb")
+
+    def fetch(self, key: str, path: Path) -> None:
+        """See Blobs.fetch; a hard link where both are on one file system."""
+        source = self._path(key)
+        with _translated():
+            try:
+                os.link(source, path)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+                    raise
+                shutil.copyfile(source, path)
+
+    def delete(self, key: str) -> None:
+        """See Blobs.delete."""
+        path = self._path(key)
+        with _translated(), suppress(FileNotFoundError):
+            path.unlink()
+        # An empty folder goes with its last blob; one that another writer just filled stays.
+        with suppress(OSError):
+            path.parent.rmdir()
+
+    def sweep(self) -> None:
+        """Remove what crashed writers left; only for a run that is this directory's sole user."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _path(self, key: str) -> Path:
+        words = key.split("/")
+        if not all(_WORD.match(word) for word in words):
+            raise ValueError(f"not a blob key: {key!r}")
+        return self._root.joinpath(*words)
+
+
+class _Writer:
+    def __init__(self, descriptor: int, temporary: Path, target: Path) -> None:
+        self._file = open(descriptor, "wb", buffering=0)  # noqa: SIM115 - a descriptor; closed by close
+        self._temporary = temporary
+        self._target = target
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        with _translated():
+            while view:
+                view = view[self._file.write(view) :]
+
+    def commit(self) -> None:
+        with _translated():
+            os.fsync(self._file.fileno())
+            for _ in range(3):
+                # A delete of the folder's last blob may remove the folder between these two lines.
+                self._target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with suppress(FileNotFoundError):
+                    self._temporary.replace(self._target)
+                    break
+            else:
+                raise FileNotFoundError(errno.ENOENT, "the blob's folder keeps vanishing")
+            for folder in (self._target.parent, self._target.parent.parent):
+                _sync_folder(folder)
+
+    def close(self) -> None:
+        self._file.close()
+        with suppress(FileNotFoundError):
+            self._temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BlobMissing from error
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull(retry_after_seconds=60) from error
+        raise Unavailable(retry_after_seconds=30) from error

@@ -1,0 +1,172 @@
+"""What a job is: its states, reasons, keys, and how people are told of it.
+
+Light on purpose: every function imports it at start, the database code (`functions.common.jobs`) only when used.
+"""
+
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from functions.common.options import Options
+
+MICROSECONDS: Final = 1_000_000
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    #: The source is still arriving; nothing has been promised yet.
+    RECEIVING = "receiving"
+    #: The source is stored, and the promise to convert it was given.
+    QUEUED = "queued"
+    #: A worker holds, or held, the lease.
+    CONVERTING = "converting"
+    SUCCEEDED = "succeeded"
+    #: `reason` says why.
+    FAILED = "failed"
+    #: The owner stopped it.
+    CANCELLED = "cancelled"
+    #: Its time was up; the blobs are gone.
+    EXPIRED = "expired"
+
+
+ENDED: Final = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
+OPEN: Final = frozenset({State.QUEUED, State.CONVERTING})
+
+#: The closed list of failure reasons, each with the one sentence that mail and page show.
+REASONS: Final = {
+    "no_audio": "The video has no sound, so there is nothing to make an MP3 of.",
+    "unreadable": "The file is damaged or in a format that cannot be read.",
+    "truncated": "The file breaks off before its end; upload it again in full.",
+    "too_long": "The recording is longer than this service converts.",
+    "too_large": "The MP3 would be larger than this service stores.",
+    "encrypted": "The file is copy-protected (encrypted) and cannot be converted.",
+    "empty_range": "Nothing is left between the chosen start and end.",
+    "timed_out": "The conversion took longer than this service allows; try a shorter part.",
+    "source_missing": "The uploaded file is no longer stored; upload it again.",
+    "gave_up": "The conversion stopped the converter several times over, so it was given up.",
+    "undeliverable": "The conversion could not be started; try again later.",
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a store reported of one blob."""
+
+    size_bytes: int
+    #: Lower-case hex of the SHA-256 of the bytes.
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job's row as it was read; times are microseconds since 1970 by the database's clock."""
+
+    id: str
+    owner: str
+    filename: str
+    options: Options
+    state: State
+    reason: str | None
+    #: Raised by each retry that the owner asks for.
+    run: int
+    #: Fencing number, raised by each claim and never lowered.
+    attempt: int
+    phase: str | None
+    #: 0 to 100 of the present phase's work.
+    percent: int
+    #: Pieces of the source, in order.
+    sources: tuple[Stored, ...]
+    result: Stored | None
+    duration_seconds: float | None
+    created: int
+    started: int | None
+    finished: int | None
+    expires: int | None
+    updated: int
+    deleted: int | None
+    traceparent: str | None
+
+    @property
+    def result_key(self) -> str:
+        """Key of the MP3 that this row's attempt makes."""
+        return result_key(self.id, self.attempt)
+
+
+def new_id() -> str:
+    """Make a job or account id that sorts by its time (UUIDv7, RFC 9562 section 5.7)."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def source_key(job_id: str, piece: int) -> str:
+    """Key of one piece of a job's source."""
+    return f"videos/{job_id}/{piece}"
+
+
+def result_key(job_id: str, attempt: int) -> str:
+    """Key of the MP3 that one attempt makes; no two attempts share one."""
+    return f"mp3s/{job_id}/{attempt}"
+
+
+def blob_keys(job: Job, *, pieces: int | None = None) -> list[str]:
+    """Every key that this job can ever have written."""
+    count = max(1, len(job.sources)) if pieces is None else pieces
+    return [source_key(job.id, piece) for piece in range(count)] + [
+        result_key(job.id, attempt) for attempt in range(1, job.attempt + 1)
+    ]
+
+
+def mp3_name(filename: str) -> str:
+    """The human name of the MP3 that comes of an upload of this name."""
+    stem, dot, extension = filename.rpartition(".")
+    return f"{stem if dot and stem and len(extension) <= 5 else filename}.mp3"
+
+
+def iso_time(microseconds: int | None) -> str | None:
+    """RFC 3339 text of a time, in UTC."""
+    if microseconds is None:
+        return None
+    moment = datetime.fromtimestamp(microseconds / MICROSECONDS, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def describe(job: Job, *, download: str | None = None) -> dict[str, object]:
+    """The job as JSON for its owner; links are relative to the one origin.
+
+    Args:
+        job: the row.
+        download: signed link of the result, where the caller may make one.
+    """
+    links = {"self": f"/jobs/{job.id}", "events": f"/jobs/{job.id}/events"}
+    if job.state in OPEN:
+        links["cancel"] = f"/jobs/{job.id}/cancel"
+    if job.state in (State.FAILED, State.CANCELLED):
+        links["retry"] = f"/jobs/{job.id}/retry"
+    if job.state is State.SUCCEEDED:
+        links["download"] = download or f"/download?fid={job.id}"
+    return {
+        "id": job.id,
+        "filename": job.filename,
+        "options": job.options.as_dict(),
+        "state": job.state.value,
+        "reason": job.reason,
+        "message": REASONS.get(job.reason) if job.reason else None,
+        "run": job.run,
+        "phase": job.phase if job.state is State.CONVERTING else None,
+        "percent": 100 if job.state is State.SUCCEEDED else job.percent,
+        "source_bytes": sum(source.size_bytes for source in job.sources),
+        "size_bytes": job.result.size_bytes if job.result else None,
+        "duration_seconds": job.duration_seconds,
+        "created": iso_time(job.created),
+        "started": iso_time(job.started),
+        "finished": iso_time(job.finished),
+        "expires": iso_time(job.expires),
+        "links": links,
+    }

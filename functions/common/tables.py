@@ -1,0 +1,101 @@
+"""The tables: accounts, jobs, mails, dead letters. Times are BIGINT microseconds by the database's clock."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    # Normalised by auth, so that every engine's idea of letter case agrees.
+    Column("email", String(320), nullable=False, unique=True),
+    Column("password_hash", String(255), nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("owner", String(36), nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("filename", String(255), nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("traceparent", String(55)),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(32)),
+    Column("run", Integer, nullable=False),
+    # The fencing number: only ever grows, also across runs.
+    Column("attempt", Integer, nullable=False),
+    # Claims of this run; a file that kills its worker is given up by this count.
+    Column("claims", Integer, nullable=False),
+    Column("lease_until", BigInteger),
+    # When the row's event is owed again; empty only when nothing is owed.
+    Column("due", BigInteger),
+    # Publications by recover since the last progress; each doubles the delay.
+    Column("rounds", Integer, nullable=False),
+    Column("published", BigInteger),
+    # Dead letters of this run that counted.
+    Column("dead_letters", Integer, nullable=False),
+    Column("phase", String(16)),
+    Column("percent", Integer, nullable=False),
+    Column("sources", JSON, nullable=False),
+    Column("sources_until", BigInteger),
+    Column("result_size_bytes", BigInteger),
+    Column("result_sha256", String(64)),
+    Column("duration_seconds", Float),
+    # Attempts up to this one have no leftover results any more.
+    Column("swept", Integer, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Column("started", BigInteger),
+    Column("finished", BigInteger),
+    Column("expires", BigInteger),
+    # Tombstone: gone for its owner, its row kept for a day.
+    Column("deleted", BigInteger),
+    UniqueConstraint("owner", "idempotency_key", name="jobs_idempotency"),
+    Index("jobs_history", "owner", "id"),
+    Index("jobs_changes", "owner", "updated"),
+    Index("jobs_due", "due"),
+    Index("jobs_expires", "expires"),
+    Index("jobs_sources_until", "sources_until"),
+)
+
+mails = Table(
+    "mails",
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    Column("run", Integer, primary_key=True),
+    Column("outcome", String(16), primary_key=True),
+    Column("created", BigInteger, nullable=False),
+    Column("lease_until", BigInteger),
+    # Set after the mail server took it; only this silences repeats.
+    Column("sent", BigInteger),
+    # Set when it was given up, or withdrawn by a retry or a deletion.
+    Column("undelivered", BigInteger),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("job_id", String(64)),
+    Column("event", Text, nullable=False),
+    Column("error_code", String(16)),
+    Column("error_dest", Text),
+    Column("received", BigInteger, nullable=False),
+    Index("dead_letters_received", "received"),
+)

@@ -1,0 +1,1 @@
+"""From a stored upload to a stored MP3."""

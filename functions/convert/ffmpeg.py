@@ -1,0 +1,242 @@
+"""The hardened ffmpeg: its command lines, and running them so that nothing outlives its limits.
+
+A stranger's file meets ffmpeg only here. The input is always a local file behind `file:`; protocols, containers and
+codecs are whitelisted, so that playlists cannot name other files or hosts and no video decoder is ever opened. Why
+each flag stands here is told in docs/media.md.
+"""
+
+import logging
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Final
+
+from functions.common.options import Options
+
+_CONTAINERS: Final = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,mpegvideo,ogg,asf,mxf,"
+    "mp3,wav,w64,flac,aac,aiff,au,caf,amr,ac3,eac3,tta,wv"
+)
+_CODECS: Final = (
+    "aac,aac_latm,mp3float,mp3,mp2float,mp2,mp1float,ac3,eac3,opus,libopus,vorbis,flac,alac,tta,wavpack,"
+    "wmav1,wmav2,wmapro,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,adpcm_ima_wav,adpcm_ms,adpcm_ima_qt,"
+    "pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,"
+    "pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd"
+)
+_INPUT_FLAGS: Final = (
+    *("-max_alloc", str(256 * 1024 * 1024)),
+    *("-protocol_whitelist", "file"),
+    *("-format_whitelist", _CONTAINERS),
+    *("-codec_whitelist", _CODECS),
+    *("-probesize", "10M", "-analyzeduration", "10M"),
+    *("-max_pixels", "33554432"),
+)
+_MEMORY_BYTES: Final = 1024**3
+#: What a run may say on standard error before the rest is dropped.
+_LOG_LINES: Final = 400
+_LINE_BYTES: Final = 4096
+_LOOK_SECONDS: Final = 0.2
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one process may use; None stands for no limit."""
+
+    wall_seconds: float | None
+    file_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended."""
+
+    #: As the shell counts: negative for a signal.
+    exit_code: int
+    #: The first and last lines of standard error.
+    log: tuple[str, ...]
+    #: What `stop` answered, if that ended it; "timed_out" for the wall clock.
+    stopped: str | None
+
+
+def encode_command(source: Path, target: Path, options: Options) -> list[str]:
+    """The command that makes an MP3 of the first audio stream."""
+    window = []
+    if options.start is not None:
+        window += ["-ss", f"{options.start:.6f}"]
+    if options.end is not None:
+        window += ["-to", f"{options.end:.6f}"]
+    strength = ["-b:a", f"{options.bitrate}k"] if options.bitrate else ["-q:a", str(_quality(options))]
+    channels = [] if options.channels is None else ["-ac", str(options.channels)]
+    return [
+        *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "verbose"),
+        *("-progress", "pipe:1", "-stats_period", "0.5"),
+        *_INPUT_FLAGS,
+        *("-vn", "-sn", "-dn"),
+        *window,
+        *("-i", f"file:{source}"),
+        *("-map", "0:a:0"),
+        # Ogg keeps its tags on the stream, others on the file; the file's win.
+        *("-map_metadata", "0:g", "-map_metadata", "0:s:a:0", "-map_chapters", "-1"),
+        *channels,
+        *("-c:a", "libmp3lame", *strength),
+        *("-id3v2_version", "4", "-f", "mp3", "-y", f"file:{target}"),
+    ]
+
+
+def probe_command(source: Path) -> list[str]:
+    """The command that tells what the first audio stream declares of itself.
+
+    ffprobe opens a decoder for every stream and fails if one is not on a codec whitelist, so it runs without; in
+    return it looks at headers alone and hands no frame to any of them.
+    """
+    flags = [flag for flag in _INPUT_FLAGS if flag not in ("-codec_whitelist", _CODECS)]
+    return [
+        *("ffprobe", "-hide_banner", "-loglevel", "error", "-find_stream_info", "0"),
+        *flags,
+        *("-select_streams", "a:0", "-show_entries", "stream=duration", "-of", "csv=print_section=0"),
+        f"file:{source}",
+    ]
+
+
+def run(
+    command: list[str],
+    *,
+    folder: Path,
+    limits: Limits,
+    stop: Callable[[], str | None],
+    line: Callable[[str], None],
+    said: Callable[[str], None],
+) -> Ended:
+    """Run a hardened command to its end; call from the thread that outlives it.
+
+    Args:
+        command: an argv list of this module.
+        folder: the private working directory.
+        limits: what it may use.
+        stop: asked several times a second; a text ends the process group at once.
+        line: given each line of standard output.
+        said: given each line of standard error, from another thread.
+    """
+    deadline = None if limits.wall_seconds is None else time.monotonic() + limits.wall_seconds
+    process = subprocess.Popen(
+        [*_guards(limits), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env=_environment(folder),
+        start_new_session=True,
+    )
+    log = _Log(said)
+    reader = threading.Thread(target=log.drain, args=(process.stderr,), daemon=True)
+    reader.start()
+    try:
+        stopped = _follow(process, deadline, stop, line)
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        reader.join()
+        _close(process)
+    return Ended(process.returncode, log.lines(), stopped)
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    deadline: float | None,
+    stop: Callable[[], str | None],
+    line: Callable[[str], None],
+) -> str | None:
+    """Read standard output until the process ends or has to; return why it has to."""
+    stdout = process.stdout
+    assert stdout is not None  # noqa: S101 - it is a pipe
+    os.set_blocking(stdout.fileno(), False)
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ)
+        while True:
+            if selector.select(_LOOK_SECONDS):
+                chunk = stdout.read(65536)
+                if chunk == b"":
+                    process.wait(None if deadline is None else max(1.0, deadline - time.monotonic()))
+                    return None
+                *lines, rest = (rest + (chunk or b"")).split(b"\n")
+                rest = rest[-_LINE_BYTES:]
+                for text in lines:
+                    line(text.decode(errors="replace"))
+            reason = stop()
+            if reason is not None:
+                return reason
+            if deadline is not None and time.monotonic() > deadline:
+                return "timed_out"
+
+
+class _Log:
+    """The beginning and the end of what a process says on standard error, however much that is."""
+
+    def __init__(self, said: Callable[[str], None]) -> None:
+        self._said = said
+        self._first: list[str] = []
+        self._last: deque[str] = deque(maxlen=_LOG_LINES)
+
+    def drain(self, stream: IO[bytes]) -> None:
+        while chunk := stream.readline(_LINE_BYTES):
+            text = chunk.decode(errors="replace").rstrip()
+            self._said(text)
+            if len(self._first) < _LOG_LINES:
+                self._first.append(text)
+            else:
+                self._last.append(text)
+
+    def lines(self) -> tuple[str, ...]:
+        return (*self._first, *self._last)
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def _guards(limits: Limits) -> list[str]:
+    """What stands before a command: death with the parent, and resource limits, where the platform has them."""
+    guards = []
+    tools = _tools()
+    if "setpriv" in tools:
+        guards += ["setpriv", "--pdeathsig", "KILL", "--"]
+    if "prlimit" in tools:
+        guards += ["prlimit", f"--as={_MEMORY_BYTES}", "--nofile=64", "--core=0"]
+        if limits.file_bytes is not None:
+            guards.append(f"--fsize={limits.file_bytes}")
+        if limits.wall_seconds is not None:
+            # More CPU time than wall-clock time on all cores together is a loop.
+            guards.append(f"--cpu={int(limits.wall_seconds * (os.cpu_count() or 1)) + 10}")
+        guards.append("--")
+    return guards
+
+
+@cache
+def _tools() -> frozenset[str]:
+    found = frozenset(tool for tool in ("setpriv", "prlimit") if shutil.which(tool))
+    for tool in {"setpriv", "prlimit"} - found:
+        _log.warning("%s is not on this machine: ffmpeg runs without the limits it sets", tool)
+    return found
+
+
+def _environment(folder: Path) -> Mapping[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "HOME": str(folder), "TMPDIR": str(folder)}
+
+
+def _quality(options: Options) -> int:
+    return 2 if options.quality is None else options.quality

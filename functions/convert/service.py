@@ -1,0 +1,212 @@
+"""Converting one job: claim, fetch, encode, store, mark; what it is told last is what the row says."""
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cloudevents.http import CloudEvent
+
+from functions.common import events
+from functions.common.blobs import chunks
+from functions.common.crash import crash_point
+from functions.common.errors import BlobMissing, Conflict, ServiceError, Unavailable
+from functions.common.events import Notice
+from functions.common.job import Job, State, Stored, source_key
+from functions.convert.encoding import Bounds, Failed, Stopped, encode
+from functions.convert.heartbeat import Heartbeat
+from functions.convert.slots import slot
+
+if TYPE_CHECKING:
+    from functions.common.blobs import Blobs
+    from functions.common.jobs import Jobs
+
+#: Kept back of the deadline for checking and storing.
+_AFTER_FFMPEG_SECONDS: Final = 60.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What conversions in this process are held to; see functions.common.config."""
+
+    #: For fetching, encoding, checking and storing together; 0 for none.
+    seconds: int
+    max_duration_seconds: int
+    slots: int
+    work_dir: str
+    crash_at: str
+
+
+class Converter:
+    """Converts jobs.
+
+    Args:
+        jobs: where the rows are.
+        blobs: where sources and results are.
+        terms: limits.
+        halting: asked whether work must be given back at once.
+    """
+
+    def __init__(self, *, jobs: "Jobs", blobs: "Blobs", terms: Terms, halting: Callable[[], bool]) -> None:
+        self._jobs = jobs
+        self._blobs = blobs
+        self._terms = terms
+        self._halting = halting
+
+    def handle(self, notice: Notice) -> CloudEvent | None:
+        """Do what an uploaded event asks for; return the event that tells its end, if there is one to tell.
+
+        Raises:
+            Conflict: another worker holds the lease.
+            Unavailable: this cannot be done right now.
+        """
+        from functions.common.jobs import Claim
+
+        began = time.monotonic()
+        with slot(self._terms.slots):
+            if self._halting():
+                raise Unavailable("This converter is stopping.")
+            claim, job = self._jobs.claim(notice.job_id, notice.run)
+            if claim is Claim.LEASED:
+                raise Conflict("Another worker is converting this job.", retry_after_seconds=5)
+            if claim is Claim.WON and job is not None:
+                crash_point("claimed", self._terms.crash_at)
+                if not self._convert(job, began):
+                    return None
+                job = self._jobs.get(notice.job_id)
+        return _outcome(job, notice)
+
+    def _convert(self, job: Job, began: float) -> bool:
+        """Work on a claimed job; whether the row now says how it ended."""
+        with Heartbeat(self._jobs, job) as heartbeat:
+            try:
+                duration, result = self._work(job, began, heartbeat)
+            except Failed as failed:
+                heartbeat.stop()
+                return self._failed(job, failed.reason)
+            except Stopped:
+                heartbeat.stop()
+                return self._stopped(job, heartbeat)
+            except ServiceError as error:
+                heartbeat.stop()
+                self._drop(job)
+                self._jobs.give_back(job)
+                raise Unavailable(error.detail, retry_after_seconds=error.retry_after_seconds) from error
+            except Exception as error:
+                # Whatever it was, the next attempt need not wait for the lease; the count of claims ends it.
+                heartbeat.stop()
+                _log.exception("a conversion broke off")
+                self._drop(job)
+                self._jobs.give_back(job, counted=True)
+                raise Unavailable("The conversion broke off.", retry_after_seconds=5) from error
+            heartbeat.stop()
+            crash_point("stored-not-marked", self._terms.crash_at)
+            if not self._jobs.succeed(job, result=result, duration_seconds=duration):
+                return self._lost(job)
+        crash_point("marked-not-replied", self._terms.crash_at)
+        _log.info("converted", extra={"seconds": round(time.monotonic() - began, 3), "audio_seconds": duration})
+        return True
+
+    def _work(self, job: Job, began: float, heartbeat: Heartbeat) -> tuple[float, Stored]:
+        with self._folder() as folder:
+            source, target = folder / "source", folder / "result.mp3"
+            heartbeat.tell("fetching", 0)
+            self._fetch(job, source)
+
+            def progress(percent: int) -> None:
+                heartbeat.tell("encoding", percent)
+                crash_point("encoding", self._terms.crash_at)
+
+            progress(0)
+            duration = encode(
+                source,
+                target,
+                job.options,
+                bounds=self._bounds(began),
+                stop=lambda: heartbeat.lost.is_set() or self._halting(),
+                progress=progress,
+            )
+            heartbeat.tell("storing", 99)
+            return duration, self._store(job, target)
+
+    def _fetch(self, job: Job, path: Path) -> None:
+        try:
+            if len(job.sources) == 1:
+                self._blobs.fetch(source_key(job.id, 0), path)
+                return
+            with path.open("wb") as joined:
+                for piece in range(len(job.sources)):
+                    with self._blobs.open(source_key(job.id, piece)) as stream:
+                        shutil.copyfileobj(stream, joined, 1024 * 1024)
+        except BlobMissing as error:
+            raise Failed("source_missing") from error
+
+    def _store(self, job: Job, path: Path) -> Stored:
+        digest = sha256()
+        size_bytes = 0
+        with path.open("rb") as stream, self._blobs.create(job.result_key) as writer:
+            for chunk in chunks(stream):
+                digest.update(chunk)
+                size_bytes += len(chunk)
+                writer.write(chunk)
+            writer.commit()
+        return Stored(size_bytes, digest.hexdigest())
+
+    def _bounds(self, began: float) -> Bounds:
+        wall = None
+        if self._terms.seconds:
+            wall = max(1.0, began + self._terms.seconds - _AFTER_FFMPEG_SECONDS - time.monotonic())
+        return Bounds(wall_seconds=wall, audio_seconds=self._terms.max_duration_seconds or None)
+
+    def _failed(self, job: Job, reason: str) -> bool:
+        self._drop(job)
+        _log.info("failed", extra={"reason": reason})
+        return self._jobs.fail(job, reason)
+
+    def _stopped(self, job: Job, heartbeat: Heartbeat) -> bool:
+        self._drop(job)
+        if heartbeat.lost.is_set():
+            _log.info("the claim was lost; the work is dropped")
+            return False
+        # Halting is nobody's fault; an ffmpeg that was killed may have been killed by its file.
+        self._jobs.give_back(job, counted=not self._halting())
+        raise Unavailable("The conversion was stopped.", retry_after_seconds=5)
+
+    def _lost(self, job: Job) -> bool:
+        self._drop(job)
+        _log.info("the claim was lost; the result is dropped")
+        return False
+
+    def _drop(self, job: Job) -> None:
+        with suppress(ServiceError):
+            self._blobs.delete(job.result_key)
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="convert-", dir=self._terms.work_dir or None))
+        except OSError as error:
+            raise Unavailable("There is no place to work in.", retry_after_seconds=30) from error
+        try:
+            yield folder
+        except OSError as error:
+            raise Unavailable("The place to work in failed.", retry_after_seconds=30) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _outcome(job: Job | None, notice: Notice) -> CloudEvent | None:
+    """The event that tells how the notice's run ended; the same again for a repeated notice."""
+    if job is None or job.run != notice.run or job.state not in (State.SUCCEEDED, State.FAILED):
+        return None
+    type_ = events.SUCCEEDED if job.state is State.SUCCEEDED else events.FAILED
+    return events.make(
+        type_, job_id=job.id, run=job.run, traceparent=notice.traceparent or job.traceparent, reason=job.reason
+    )

@@ -1,0 +1,1 @@
+"""Hands a finished MP3 to its owner."""

@@ -1,0 +1,1 @@
+"""What owners see of their jobs and may do to them."""

@@ -1,0 +1,1 @@
+"""Mails the outcome of a job, once."""

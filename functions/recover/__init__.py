@@ -1,0 +1,1 @@
+"""Puts right what a crash, a lost event or time left undone."""

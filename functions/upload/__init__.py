@@ -1,0 +1,1 @@
+"""Takes a video in and starts its job."""

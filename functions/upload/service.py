@@ -1,0 +1,182 @@
+"""Taking a video in: the row, the blob, the promise, the event, in this order."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from functions.common import events, options
+from functions.common.crash import crash_point
+from functions.common.errors import Conflict, Gone, Invalid, NotMedia, ServiceError, TooLarge, Unavailable
+from functions.common.job import Job, State, Stored, source_key
+from functions.upload.hashing import BackgroundSha256
+from functions.upload.intake import Field, File
+from functions.upload.sniff import LOOK_BYTES, not_media
+
+if TYPE_CHECKING:
+    from functions.common.blobs import Blobs
+    from functions.common.jobs import Jobs
+    from functions.common.publisher import Publisher
+
+_ALIVE_SECONDS: Final = 60
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What is known of an upload before its body is read."""
+
+    owner: str
+    #: Options as the query spells them; form fields are added as they arrive.
+    texts: Mapping[str, str]
+    idempotency_key: str | None
+    traceparent: str | None
+
+
+class Intake:
+    """Receives uploads.
+
+    Args:
+        jobs: where the rows go.
+        blobs: where the bytes go.
+        publisher: where the events go.
+        max_bytes: the largest file that is taken; 0 for any.
+        crash_at: fault tests' crash point.
+    """
+
+    def __init__(
+        self, *, jobs: "Jobs", blobs: "Blobs", publisher: "Publisher", max_bytes: int, crash_at: str = ""
+    ) -> None:
+        self._jobs = jobs
+        self._blobs = blobs
+        self._publisher = publisher
+        self._max_bytes = max_bytes
+        self._crash_at = crash_at
+
+    def repeated(self, upload: Upload) -> Job | None:
+        """The job that an earlier request with the same idempotency key made.
+
+        Raises:
+            Conflict: that request is still being received.
+        """
+        if upload.idempotency_key is None:
+            return None
+        job = self._jobs.find_by_key(upload.owner, upload.idempotency_key)
+        if job is not None and job.state is State.RECEIVING:
+            raise Conflict("An upload with this Idempotency-Key is still arriving.")
+        return job
+
+    def receive(self, upload: Upload, parts: Iterable[Field | File]) -> Job:
+        """Store the file that the parts hold and promise its conversion.
+
+        Raises:
+            Invalid: no file, an empty one, or a wrong option.
+            NotMedia: it surely is no media.
+            TooLarge: it is larger than is taken.
+            ServiceError: storing failed; nothing is left behind.
+        """
+        texts = dict(upload.texts)
+        chosen = options.parse(texts)
+        job: Job | None = None
+        with self._undone_on_error() as undo:
+            source: Stored | None = None
+            for part in parts:
+                if isinstance(part, Field):
+                    texts[part.name] = part.text
+                    chosen = options.parse(texts)
+                elif job is not None:
+                    raise Invalid("One upload takes one file.", field="file")
+                else:
+                    job, source = self._store(upload, part, chosen, undo)
+            if job is None or source is None:
+                raise Invalid("There is no file; send it in the form field `file`.", field="file")
+            self._promise(job, source, chosen)
+        self._announce(job)
+        return self._jobs.get(job.id) or job
+
+    def _store(self, upload: Upload, file: File, chosen: options.Options, undo: list[Job]) -> tuple[Job, Stored]:
+        chunks = _checked(file.chunks)
+        job = self._jobs.create(
+            owner=upload.owner,
+            filename=file.name,
+            options=chosen,
+            idempotency_key=upload.idempotency_key,
+            traceparent=upload.traceparent,
+        )
+        if job is None:
+            raise Conflict("An upload with this Idempotency-Key is still arriving.")
+        undo.append(job)
+        with self._blobs.create(source_key(job.id, 0)) as writer, BackgroundSha256() as digest:
+            size_bytes = 0
+            for chunk in self._alive(job, chunks):
+                size_bytes += len(chunk)
+                if self._max_bytes and size_bytes > self._max_bytes:
+                    raise TooLarge(f"Files of up to {self._max_bytes:,} bytes are taken.", limit=self._max_bytes)
+                digest.update(chunk)
+                writer.write(chunk)
+                crash_point("receiving-half-a-blob", self._crash_at)
+            writer.commit()
+            stored = Stored(size_bytes, digest.hexdigest())
+        crash_point("stored-not-queued", self._crash_at)
+        return job, stored
+
+    def _alive(self, job: Job, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        told = time.monotonic()
+        for chunk in chunks:
+            if time.monotonic() - told > _ALIVE_SECONDS:
+                told = time.monotonic()
+                if not self._jobs.still_receiving(job.id):
+                    raise Gone("The upload was taken away while it arrived.")
+            yield chunk
+
+    def _promise(self, job: Job, source: Stored, chosen: options.Options) -> None:
+        if not self._jobs.queue(job.id, sources=[source], options=chosen, filename=job.filename):
+            raise Gone("The upload was taken away while it arrived.")
+        crash_point("queued-not-published", self._crash_at)
+
+    def _announce(self, job: Job) -> None:
+        event = events.make(events.UPLOADED, job_id=job.id, run=job.run, traceparent=job.traceparent)
+        try:
+            self._publisher.publish(event)
+            self._jobs.published(job.id, job.run)
+        except Unavailable:
+            # The promise stands: the row says that the event is owed, and recover will publish it.
+            _log.warning("the event could not be published; recover will", extra={"job": job.id}, exc_info=True)
+
+    @contextmanager
+    def _undone_on_error(self) -> Iterator[list[Job]]:
+        begun: list[Job] = []
+        try:
+            yield begun
+        except BaseException:
+            for job in begun:
+                try:
+                    self._blobs.delete(source_key(job.id, 0))
+                    self._jobs.discard(job.id)
+                except ServiceError:
+                    # recover takes away what stays in state receiving.
+                    _log.warning("an interrupted upload could not be undone", extra={"job": job.id}, exc_info=True)
+            raise
+
+
+def _checked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, once the first of them were looked at.
+
+    Raises:
+        Invalid: there are none.
+        NotMedia: they surely are no media.
+    """
+    first = b""
+    for chunk in chunks:
+        first += chunk
+        if len(first) >= LOOK_BYTES:
+            break
+    if not first:
+        raise Invalid("The file is empty.", field="file")
+    kind = not_media(first[:LOOK_BYTES])
+    if kind is not None:
+        raise NotMedia(f"This is {kind}, not a video or audio file.")
+    return chain([first], chunks)

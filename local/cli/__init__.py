@@ -1,0 +1,1 @@
+"""The `video2mp3` command."""

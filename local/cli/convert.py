@@ -1,0 +1,97 @@
+"""`video2mp3 convert`: each file the whole way, in this process or on a server."""
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from functions.common import logs
+from local.cli.client import ApiError, Client
+from local.cli.outputs import OutputError, Task, check, writing
+from local.cli.progress import Bar, Bars, printable
+
+_OWNER: Final = "owner@localhost"
+
+
+class ConvertError(Exception):
+    """One file did not become an MP3; the message is for people."""
+
+
+def convert(
+    tasks: Sequence[Task], *, client: Client, options: Mapping[str, str], force: bool, bars: Bars, at_once: int
+) -> int:
+    """Convert every file that can be; return how many could not."""
+    stopping = threading.Event()
+
+    def one(task: Task) -> bool:
+        if stopping.is_set():
+            return False
+        bar = bars.add(task.source.name)
+        try:
+            _one(task, client, options, force=force, bar=bar, stopping=stopping)
+        except (ConvertError, ApiError, OutputError) as error:
+            bar.end("failed")
+            bars.console.print(f"[red]✗[/red] {printable(task.source.name)}: {printable(str(error))}")
+            return False
+        return True
+
+    with bars.shown(), ThreadPoolExecutor(at_once) as pool:
+        try:
+            done = list(pool.map(one, tasks))
+        except BaseException:
+            stopping.set()
+            raise
+    return done.count(False)
+
+
+def _one(
+    task: Task, client: Client, options: Mapping[str, str], *, force: bool, bar: Bar, stopping: threading.Event
+) -> None:
+    check(task, force=force)
+    size_bytes = task.source.stat().st_size or 1
+    job = client.upload(task.source, options, lambda sent: bar.uploaded(sent / size_bytes))
+    job = client.follow(job["id"], bar.job, stopping.is_set)
+    if job["state"] != "succeeded":
+        raise ConvertError(job["message"] or f"The job is {job['state']}.")
+    with writing(task.target, force=force) as file:
+        client.download(job, file)
+    bar.end("done")
+    minutes, seconds = divmod(round(job["duration_seconds"]), 60)
+    bar.tell(f"[green]✓[/green] {printable(task.target)}  {minutes}:{seconds:02} min, {job['size_bytes'] / 1e6:.1f} MB")
+
+
+@contextmanager
+def own_server(sources: Sequence[Path], folder: Path) -> Iterator[Client]:
+    """A server in this process for the time of the block, with state that is gone afterwards and no limits."""
+    from functions.auth.accounts import Accounts
+    from functions.auth.issuing import issuer
+    from local.server.run import LocalServer
+    from local.server.state import settings
+
+    logs.setup("text", level="ERROR")
+    with tempfile.TemporaryDirectory(prefix="video2mp3-", dir=_roomy(sources, folder)) as name:
+        limits = {"MAX_UPLOAD_BYTES": "0", "MAX_DURATION_SECONDS": "0", "CONVERT_SECONDS": "0", "DOWNLOAD_SECONDS": "0"}
+        chosen = settings(Path(name), public_url="http://localhost", env={**limits, **_tuning()})
+        with LocalServer(chosen, port=0, timeouts=False) as server:
+            config = server.backends.config
+            account = Accounts(server.backends.database).add(_OWNER, "")
+            if account is None:
+                raise AssertionError("a fresh database knows the owner already")
+            token = issuer(config.token_private_key, config.token_seconds).issue(account.id, account.email)
+            yield Client(server.url, token)
+
+
+def _tuning() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("CONVERT_SLOTS", "LOG_FORMAT") if os.environ.get(name)}
+
+
+def _roomy(sources: Sequence[Path], folder: Path) -> Path:
+    """The system's folder for temporary files, unless the videos would fill it."""
+    needed = sum(source.stat().st_size for source in sources if source.is_file())
+    temporary = Path(tempfile.gettempdir())
+    return temporary if shutil.disk_usage(temporary).free > 1.2 * needed + 100e6 else folder

@@ -1,0 +1,170 @@
+"""The `video2mp3` command: arguments, messages and exit codes; the work is done by its neighbours.
+
+Exit codes: 0 all went well, 1 something did not, 2 wrong usage, 130 interrupted.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from functions.common.errors import Invalid, ServiceError, SettingError
+
+if TYPE_CHECKING:
+    from local.cli.client import Client
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+accounts_app = typer.Typer(no_args_is_help=True, help="Accounts of the server on this machine.")
+app.add_typer(accounts_app, name="accounts")
+
+State = Annotated[Path | None, typer.Option("--state", help="Folder that keeps state between runs.")]
+Server = Annotated[str | None, typer.Option("--server", help="Address of a server; without it, all happens here.")]
+Email = Annotated[str | None, typer.Option("--email", envvar="VIDEO2MP3_EMAIL", help="Login at the server.")]
+
+
+@app.command()
+def convert(
+    files: Annotated[list[Path], typer.Argument(help="Videos, or audio files.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the MP3s.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite MP3s that exist.")] = False,
+    bitrate: Annotated[str | None, typer.Option(help="Constant bitrate in kbit/s, 64 to 320.")] = None,
+    quality: Annotated[str | None, typer.Option(help="Variable bitrate, 0 (best) to 9; 2 if nothing is said.")] = None,
+    start: Annotated[str | None, typer.Option(help="Begin at this second.")] = None,
+    end: Annotated[str | None, typer.Option(help="End at this second.")] = None,
+    channels: Annotated[str | None, typer.Option(help="1, 2 or source.")] = None,
+    server: Server = None,
+    email: Email = None,
+) -> None:
+    """Make an MP3 of each video, beside it or in a folder."""
+    from functions.common import options
+    from local.cli.convert import convert as convert_all
+    from local.cli.convert import own_server
+    from local.cli.outputs import plan
+    from local.cli.progress import Bars, console
+
+    given = {"bitrate": bitrate, "quality": quality, "start": start, "end": end, "channels": channels}
+    texts = {name: text for name, text in given.items() if text is not None}
+    try:
+        options.parse(texts)
+    except Invalid as error:
+        _usage(error.detail)
+    if output is not None and not output.is_dir():
+        _usage(f"{output} is no folder.")
+    tasks = plan(files, output)
+    bars = Bars(console())
+    at_once = min(len(tasks), (os.cpu_count() or 1) + 1)
+    if server is not None:
+        failed = convert_all(
+            tasks, client=_client(server, email), options=texts, force=force, bars=bars, at_once=at_once
+        )
+    else:
+        with own_server(files, tasks[0].target.parent) as client:
+            failed = convert_all(tasks, client=client, options=texts, force=force, bars=bars, at_once=at_once)
+    if len(tasks) > 1:
+        bars.console.print(f"{len(tasks) - failed} of {len(tasks)} converted")
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def serve(
+    function: Annotated[str | None, typer.Argument(help="Only this function, under gunicorn.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
+    state: State = None,
+) -> None:
+    """Serve everything from one process on http://localhost:8080, or one function alone."""
+    from local.cli.serve import serve_all, serve_one
+
+    try:
+        if function is None:
+            serve_all(port=port, state=state)
+        else:
+            serve_one(function, port=port, state=state)
+    except SettingError as error:
+        _fail(str(error))
+
+
+@accounts_app.command("add")
+def accounts_add(
+    email: Annotated[str, typer.Argument(help="The address to log in with.")], state: State = None
+) -> None:
+    """Make an account; the password is asked for, or read from VIDEO2MP3_PASSWORD."""
+    from functions.auth.accounts import Accounts
+    from functions.auth.service import register
+    from functions.common.config import load
+    from functions.common.database import Database
+    from local.server.state import default_directory, settings
+
+    config = load(settings(state or default_directory(), public_url="http://localhost"))
+    database = Database(config.database_url)
+    try:
+        account = register(email, _password(confirm=True), accounts=Accounts(database), open_=True)
+    except ServiceError as error:
+        _fail(error.detail)
+    finally:
+        database.close()
+    typer.echo(f"{account.email} can log in now.")
+
+
+@app.command()
+def jobs(
+    server: Annotated[str, typer.Option("--server", help="Address of the server.")] = "http://localhost:8080",
+    email: Email = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    cancel: Annotated[str | None, typer.Option(metavar="ID")] = None,
+    retry: Annotated[str | None, typer.Option(metavar="ID")] = None,
+    delete: Annotated[str | None, typer.Option(metavar="ID")] = None,
+) -> None:
+    """List your jobs at a server, or act on one."""
+    from local.cli.client import ApiError
+    from local.cli.progress import printable
+
+    try:
+        client = _client(server, email)
+        for action, job_id in (("cancel", cancel), ("retry", retry), ("delete", delete)):
+            if job_id is not None:
+                client.act(job_id, action)
+        for job in client.jobs(limit=limit):
+            done = f"{job['percent']} %" if job["state"] == "converting" else job["reason"] or ""
+            typer.echo(f"{job['id']}  {job['state']:10}  {done:14}  {printable(job['filename'])}")
+    except ApiError as error:
+        _fail(str(error))
+
+
+def run() -> None:
+    """Run the command; the entry point of the distribution."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _client(server: str, email: str | None) -> "Client":
+    from local.cli.client import ApiError, Client
+
+    token = os.environ.get("VIDEO2MP3_TOKEN", "")
+    client = Client(server, token)
+    if not token:
+        try:
+            client.login(email or typer.prompt("E-mail", err=True), _password(confirm=False))
+        except ApiError as error:
+            _fail(str(error))
+    return client
+
+
+def _password(*, confirm: bool) -> str:
+    """The password, never from the command line, where every process could read it."""
+    return os.environ.get("VIDEO2MP3_PASSWORD") or typer.prompt(
+        "Password", hide_input=True, confirmation_prompt=confirm, err=True
+    )
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def _usage(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(2)

@@ -1,0 +1,1 @@
+"""How events travel on a laptop: the RabbitMQ dispatcher's rules, and what carries them."""

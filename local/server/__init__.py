@@ -1,0 +1,1 @@
+"""Every function in one process, behind the same wiring as the cluster."""

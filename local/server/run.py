@@ -1,0 +1,115 @@
+"""All functions in one process: the gateway in front, their own addresses behind, events by the local dispatcher."""
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
+
+from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer, WSGIRequestHandler
+
+from functions.common.app import create_app
+from functions.common.backends import Backends
+from functions.common.blobs.directory import DirectoryBlobs
+from functions.common.config import NEEDS, load
+from functions.recover.overdue import Overdue
+from local.delivery.clock import Clock
+from local.delivery.memory import MemoryBroker
+from local.delivery.triggers import Destination, load_ping, load_triggers
+from local.server.gateway import Gateway, InFlight, Internal, WSGIApp
+from local.server.page import create_page
+
+_EVENTING: Final = Path(__file__).parents[2] / "eventing"
+_HOST: Final = "127.0.0.1"
+_STOP_SECONDS: Final = 4.0
+_log = logging.getLogger("server")
+
+
+class LocalServer:
+    """Serves everything from one process; the caller holds the lock of the state directory.
+
+    Args:
+        settings: as functions.common.config reads them.
+        port: where the gateway listens on 127.0.0.1; 0 for any free port.
+        timeouts: whether deliveries keep the triggers' time limits.
+    """
+
+    def __init__(self, settings: Mapping[str, str], *, port: int, timeouts: bool = True) -> None:
+        config = load(settings)
+        self._broker = MemoryBroker(
+            triggers=load_triggers(_EVENTING / "triggers"),
+            address=self._address,
+            # In the cluster a trigger's parallelism is what the platform has room for; here that is the slots.
+            parallelism={"convert": config.convert_slots},
+            timeouts=timeouts,
+        )
+        self.backends = Backends(config, publisher=self._broker)
+        self._active = 0
+        self._idle = threading.Condition()
+        apps: dict[str, WSGIApp] = {name: create_app(name, self.backends) for name in NEEDS}
+        self._public = _listen(InFlight(Gateway(apps, create_page()), self._count), port)
+        self._internal = _listen(InFlight(Internal(apps), self._count), 0)
+        self._clock = Clock(ping=load_ping(_EVENTING / "ping.yaml"), address=self._address)
+        #: Where the gateway is.
+        self.url = f"http://localhost:{self._public.port}"
+
+    def __enter__(self) -> Self:
+        """Put right what an earlier run left, then serve."""
+        config = self.backends.config
+        if config.work_dir:
+            shutil.rmtree(config.work_dir, ignore_errors=True)
+            Path(config.work_dir).mkdir(mode=0o700, parents=True)
+        if isinstance(self.backends.blobs, DirectoryBlobs):
+            self.backends.blobs.sweep()
+        # The directory's lock is ours, so every lease is dead and nobody has to wait for its end.
+        Overdue(self.backends.database).forget_leases()
+        for server in (self._public, self._internal):
+            threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+        self._broker.start()
+        self._clock.tick()
+        self._clock.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give running work back and end, within a few seconds whatever still runs."""
+        ends = time.monotonic() + _STOP_SECONDS
+        self.backends.draining.set()
+        self.backends.halting.set()
+        self._public.shutdown()
+        self._clock.stop()
+        self._broker.stop(1.0)
+        with self._idle:
+            self._idle.wait_for(lambda: self._active == 0, max(0.0, ends - time.monotonic()))
+        self._internal.shutdown()
+        for server in (self._public, self._internal):
+            server.server_close()
+        self.backends.close()
+
+    def _address(self, destination: Destination) -> str:
+        return f"http://{_HOST}:{self._internal.port}/{quote(destination.service)}{destination.path}"
+
+    def _count(self, change: int) -> None:
+        with self._idle:
+            self._active += change
+            self._idle.notify_all()
+
+
+class _Handler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - werkzeug's name
+        # Requests are logged by the apps, without their query strings.
+        if type == "error":
+            _log.error(message, *args)
+
+
+def _listen(app: WSGIApp, port: int) -> BaseWSGIServer:
+    # Werkzeug's server reads bodies as a stream and, unlike its better-known peers, drains a refused one in bounded
+    # memory; it serves this machine's own user alone.
+    return ThreadedWSGIServer(_HOST, port, app, handler=_Handler)

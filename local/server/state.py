@@ -1,0 +1,91 @@
+"""The state directory of a run on this machine: its lock, its secrets, and the settings that follow from it."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+_KEYS: Final = "keys.json"
+
+
+class InUseError(Exception):
+    """Another run uses this state directory."""
+
+
+def default_directory(env: Mapping[str, str] = os.environ) -> Path:
+    """Where state is kept between runs: `VIDEO2MP3_STATE`, else by the XDG Base Directory Specification."""
+    given = env.get("VIDEO2MP3_STATE")
+    if given:
+        return Path(given).absolute()
+    base = env.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "video2mp3"
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Be the directory's only run, so that every lease found in it is dead.
+
+    Raises:
+        InUseError: another run holds it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUseError(f"{directory} is used by another run; stop it or choose another with --state") from error
+        yield
+
+
+def settings(directory: Path, *, public_url: str, env: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Every setting of a run on this machine; what the environment says goes before the defaults."""
+    place = quote(str(directory))
+    defaults = {
+        "DATABASE_URL": f"sqlite:///{directory}/video2mp3.db",
+        "BLOBS_URL": f"file://{place}/blobs",
+        "MAIL_URL": f"file://{place}/mail",
+        "BROKER_URL": "memory:",
+        "PUBLIC_URL": public_url,
+        "WORK_DIR": str(directory / "work"),
+        "CONVERT_SLOTS": str(os.cpu_count() or 1),
+        "LOG_FORMAT": "text",
+        **_secrets(directory),
+    }
+    return {**defaults, **{name: value for name, value in env.items() if value}}
+
+
+def _secrets(directory: Path) -> dict[str, str]:
+    """This directory's own secrets, made when first asked for."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / _KEYS
+    if not path.exists():
+        temporary = path.with_suffix(f".{secrets.token_hex(8)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(_new_secrets(), file)
+        # Two first runs at once agree on whoever was faster.
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    loaded: dict[str, str] = json.loads(path.read_text())
+    return loaded
+
+
+def _new_secrets() -> dict[str, str]:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    from functions.auth.issuing import Issuer
+
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    jwks = json.dumps(Issuer(pem, token_seconds=1).jwks())
+    return {"TOKEN_PRIVATE_KEY": pem, "TOKEN_JWKS": jwks, "LINK_KEY": secrets.token_urlsafe(48)}

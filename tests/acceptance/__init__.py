@@ -1,0 +1,1 @@
+"""Tests of what users see, over real HTTP."""

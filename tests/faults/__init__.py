@@ -1,0 +1,1 @@
+"""Crashes, repeats and absences, and what is left afterwards."""

@@ -1,0 +1,1 @@
+"""Tests of the YAML files and of the tree itself."""

@@ -1,0 +1,1 @@
+"""Odd and hostile files, made here, and what becomes of them."""
