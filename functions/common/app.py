@@ -32,7 +32,7 @@ SMALL_BODY_BYTES: Final = 64 * 1024
 _FUNCTIONS: Final = Path(__file__).parents[1]
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 #: W3C Trace Context, section 3.2.
-_TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _log = logging.getLogger("request")
 
 
@@ -106,7 +106,9 @@ def event_notice(request: Request, *types: str) -> Notice | None:
     except events.MalformedEvent as error:
         _log.warning("a malformed event was dropped: %s", error)
         return None
-    logs.add(job=notice.job_id, event=notice.id, trace=(notice.traceparent or "")[3:35])
+    logs.add(job=notice.job_id, event=notice.id)
+    if notice.traceparent is not None:
+        logs.add(trace=notice.traceparent[3:35])
     if notice.type not in types:
         _log.warning("an event of type %s was dropped", notice.type)
         return None
@@ -136,10 +138,9 @@ def problem(status: int, title: str, detail: str, members: Mapping[str, object] 
     return response
 
 
-def traceparent(request: Request) -> str | None:
-    """The caller's trace context, if it is well formed."""
-    value = request.headers.get("traceparent", "")
-    return value if _TRACEPARENT.match(value) else None
+def traceparent() -> str:
+    """The trace context of the present request: the caller's, or one that begins here (W3C Trace Context)."""
+    return cast(str, flask.g.traceparent)
 
 
 def _healthz() -> Response:
@@ -154,8 +155,9 @@ def _begin() -> None:
     given = flask.request.headers.get("X-Request-Id", "")
     flask.g.request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
     flask.g.began = time.monotonic()
-    trace = _TRACEPARENT.match(flask.request.headers.get("traceparent", ""))
-    logs.add(request=flask.g.request_id, trace=trace[1] if trace else None)
+    trace = flask.request.headers.get("traceparent", "")
+    flask.g.traceparent = trace if _TRACEPARENT.match(trace) else f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"
+    logs.add(request=flask.g.request_id, trace=flask.g.traceparent[3:35])
 
 
 def _finish(response: Response) -> Response:

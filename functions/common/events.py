@@ -88,7 +88,7 @@ def notice(event: CloudEvent) -> Notice:
         id=str(event["id"]),
         job_id=job_id,
         run=run,
-        traceparent=str(trace) if trace else None,
+        traceparent=str(trace)[:55] if trace else None,
     )
 
 

@@ -32,7 +32,7 @@ def _upload(request: Request) -> Response:
         owner=principal(request, made.verifier).account_id,
         texts=request.args,
         idempotency_key=_idempotency_key(request),
-        traceparent=traceparent(request),
+        traceparent=traceparent(),
     )
     # What can be refused is refused before the body is read.
     options.parse(wanted.texts)

@@ -76,7 +76,7 @@ def own_server(sources: Sequence[Path], folder: Path) -> Iterator[Client]:
     logs.setup("text", level="ERROR")
     with tempfile.TemporaryDirectory(prefix="video2mp3-", dir=_roomy(sources, folder)) as name:
         limits = {"MAX_UPLOAD_BYTES": "0", "MAX_DURATION_SECONDS": "0", "CONVERT_SECONDS": "0", "DOWNLOAD_SECONDS": "0"}
-        chosen = settings(Path(name), public_url="http://localhost", env={**limits, **_tuning()})
+        chosen = settings(Path(name), env={**limits, **_tuning()})
         with LocalServer(chosen, port=0, timeouts=False) as server:
             config = server.backends.config
             account = Accounts(server.backends.database).add(_OWNER, "")

@@ -96,7 +96,7 @@ def accounts_add(
     from functions.common.database import Database
     from local.server.state import default_directory, settings
 
-    config = load(settings(state or default_directory(), public_url="http://localhost"))
+    config = load(settings(state or default_directory()))
     database = Database(config.database_url)
     try:
         account = register(email, _password(confirm=True), accounts=Accounts(database), open_=True)

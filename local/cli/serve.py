@@ -29,7 +29,7 @@ def serve_all(*, port: int, state: Path | None) -> None:
         signal.signal(number, lambda *_: stop.set())
     try:
         with locked(directory):
-            chosen = settings(directory, public_url=f"http://localhost:{port}")
+            chosen = settings(directory)
             logs.setup(load(chosen).log_format)
             with LocalServer(chosen, port=port) as server:
                 sys.stderr.write(f"video2mp3 serves on {server.url}  (state in {directory}; Ctrl-C ends it)\n")
@@ -50,7 +50,7 @@ def serve_one(function: str, *, port: int, state: Path | None) -> None:
         raise SettingError(f"there is no function {function!r}; there are {', '.join(NEEDS)}")
     chosen = dict(os.environ)
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
-        chosen = settings(state or default_directory(), public_url="http://localhost:8080")
+        chosen = {"PUBLIC_URL": "http://localhost:8080", **settings(state or default_directory())}
     if "BROKER_URL" in NEEDS[function] and not chosen.get("K_SINK") and chosen.get("BROKER_URL") == "memory:":
         raise SettingError(f"{function} alone needs to know where events go: set BROKER_URL or K_SINK")
     load(chosen, function=function)

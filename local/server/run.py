@@ -11,6 +11,7 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer, WSGIRequestHandler
+from werkzeug.wrappers import Response
 
 from functions.common.app import create_app
 from functions.common.backends import Backends
@@ -39,7 +40,10 @@ class LocalServer:
     """
 
     def __init__(self, settings: Mapping[str, str], *, port: int, timeouts: bool = True) -> None:
-        config = load(settings)
+        self._public, self._internal = _listen(port), _listen(0)
+        #: Where the gateway is.
+        self.url = f"http://localhost:{self._public.port}"
+        config = load({"PUBLIC_URL": self.url, **settings})
         self._broker = MemoryBroker(
             triggers=load_triggers(_EVENTING / "triggers"),
             address=self._address,
@@ -51,11 +55,9 @@ class LocalServer:
         self._active = 0
         self._idle = threading.Condition()
         apps: dict[str, WSGIApp] = {name: create_app(name, self.backends) for name in NEEDS}
-        self._public = _listen(InFlight(Gateway(apps, create_page()), self._count), port)
-        self._internal = _listen(InFlight(Internal(apps), self._count), 0)
+        self._public.app = InFlight(Gateway(apps, create_page()), self._count)
+        self._internal.app = InFlight(Internal(apps), self._count)
         self._clock = Clock(ping=load_ping(_EVENTING / "ping.yaml"), address=self._address)
-        #: Where the gateway is.
-        self.url = f"http://localhost:{self._public.port}"
 
     def __enter__(self) -> Self:
         """Put right what an earlier run left, then serve."""
@@ -109,7 +111,7 @@ class _Handler(WSGIRequestHandler):
             _log.error(message, *args)
 
 
-def _listen(app: WSGIApp, port: int) -> BaseWSGIServer:
+def _listen(port: int) -> BaseWSGIServer:
     # Werkzeug's server reads bodies as a stream and, unlike its better-known peers, drains a refused one in bounded
-    # memory; it serves this machine's own user alone.
-    return ThreadedWSGIServer(_HOST, port, app, handler=_Handler)
+    # memory; it serves this machine's own user alone. Its app is set once its address is known.
+    return ThreadedWSGIServer(_HOST, port, Response("starting\n", status=503), handler=_Handler)

@@ -42,7 +42,7 @@ def locked(directory: Path) -> Iterator[None]:
         yield
 
 
-def settings(directory: Path, *, public_url: str, env: Mapping[str, str] = os.environ) -> dict[str, str]:
+def settings(directory: Path, *, env: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Every setting of a run on this machine; what the environment says goes before the defaults."""
     place = quote(str(directory))
     defaults = {
@@ -50,7 +50,6 @@ def settings(directory: Path, *, public_url: str, env: Mapping[str, str] = os.en
         "BLOBS_URL": f"file://{place}/blobs",
         "MAIL_URL": f"file://{place}/mail",
         "BROKER_URL": "memory:",
-        "PUBLIC_URL": public_url,
         "WORK_DIR": str(directory / "work"),
         "CONVERT_SLOTS": str(os.cpu_count() or 1),
         "LOG_FORMAT": "text",

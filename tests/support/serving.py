@@ -1,0 +1,171 @@
+"""Servers as processes of their own, each in a process group that a test can end as a power cut would."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import requests
+
+COMMAND: Final = str(Path(sys.executable).with_name("video2mp3"))
+PASSWORD: Final = "Admin123"
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T], *, seconds: float = 30) -> T:
+    """Look again and again until the answer is true, and return it; fail if it never is."""
+    ends = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < ends, f"never came true: {look}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Served:
+    """`video2mp3 serve`, everything in one process or one function alone, on a free port and a given state directory.
+
+    Args:
+        state: the state directory, which outlives the process.
+        function: only this function, under gunicorn.
+        env: settings besides those of the state directory.
+    """
+
+    def __init__(self, state: Path, *, function: str | None = None, env: Mapping[str, str] | None = None) -> None:
+        self.state = state
+        self.log_path = state.with_name(f"{state.name}-{function or 'all'}-{time.monotonic_ns()}.log")
+        port = free_port() if function else 0
+        command = [COMMAND, "serve", *([function] if function else []), "--port", str(port), "--state", str(state)]
+        clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env={**clean, **(env or {})}, start_new_session=True
+            )
+        self.url = f"http://localhost:{port}" if function else ""
+
+    def __enter__(self) -> Self:
+        """Wait until it answers."""
+        self.wait_ready()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it, whatever became of the test."""
+        self.kill()
+
+    def wait_ready(self) -> None:
+        """Wait until /healthz answers; fail at once if the process ended."""
+        eventually(self._ready)
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, f"the server ended:\n{self.log()}"
+        if not self.url:
+            found = re.search(r"serves on (http://localhost:\d+)", self.log())
+            self.url = found[1] if found else ""
+        if not self.url:
+            return False
+        with suppress(requests.RequestException):
+            return requests.get(f"{self.url}/healthz", timeout=5).ok
+        return False
+
+    def log(self) -> str:
+        """What it has logged so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def stop(self, number: int = signal.SIGTERM, *, seconds: float = 20) -> int:
+        """Ask it to end, and return its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+    def ended(self, *, seconds: float = 30) -> int:
+        """Wait until it ended by itself; its exit code."""
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """End the whole process group at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def account(self, email: str = "someone@example.com") -> "Api":
+        """A client of a registered account; the account may exist already."""
+        requests.post(f"{self.url}/register", data={"email": email, "password": PASSWORD}, timeout=30)
+        token = requests.post(f"{self.url}/login", auth=(email, PASSWORD), timeout=30).text
+        return Api(self.url, token)
+
+
+class Api:
+    """The HTTP API as one account sees it.
+
+    Args:
+        url: the server's origin.
+        token: an access token, or empty for none.
+    """
+
+    def __init__(self, url: str, token: str = "") -> None:
+        self.url = url
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def call(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """Send one request, with the token."""
+        headers = {**self.headers, **arguments.pop("headers", {})}
+        return requests.request(
+            method,
+            self.url + path,
+            headers=headers,
+            timeout=arguments.pop("timeout", 60),
+            allow_redirects=False,
+            **arguments,
+        )
+
+    def upload(self, path: Path, *, name: str | None = None, **fields: str) -> requests.Response:
+        """Upload a file as a form."""
+        with path.open("rb") as file:
+            return self.call("POST", "/upload", files={"file": (name or path.name, file)}, data=fields)
+
+    def upload_id(self, path: Path, *, name: str | None = None, **fields: str) -> str:
+        """Upload a file that must be taken; its job's id."""
+        answer = self.upload(path, name=name, **fields)
+        assert answer.status_code == 202, answer.text
+        job_id: str = answer.json()["id"]
+        return job_id
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """A job that must exist."""
+        answer = self.call("GET", f"/jobs/{job_id}")
+        assert answer.status_code == 200, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
+    def ended(self, job_id: str, *, seconds: float = 60) -> dict[str, Any]:
+        """Wait until a job has ended."""
+
+        def look() -> dict[str, Any] | None:
+            job = self.job(job_id)
+            return job if job["state"] in ("succeeded", "failed", "cancelled", "expired") else None
+
+        return eventually(look, seconds=seconds) or {}
+
+    def download(self, job_id: str) -> bytes:
+        """The MP3 of a job that must have succeeded."""
+        answer = self.call("GET", f"/download?fid={job_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.content
