@@ -1,5 +1,6 @@
 """Every setting of every function, read from one mapping in one place."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,7 @@ _SCHEMES: Final = {
     "PUBLIC_URL": ("http", "https"),
 }
 
+_SENDER: Final = re.compile(r"(?:[^<>@\r\n]*<)?[^<>@\s]+@[^<>@\s]+>?")
 DAY_SECONDS: Final = 86_400
 
 
@@ -94,7 +96,7 @@ def load(env: Mapping[str, str], *, function: str | None = None) -> Config:
         blobs_url=texts["BLOBS_URL"],
         broker_url=texts["BROKER_URL"],
         mail_url=texts["MAIL_URL"],
-        mail_from=env.get("MAIL_FROM", "video2mp3 <no-reply@localhost>"),
+        mail_from=_mail_from(env),
         public_url=texts["PUBLIC_URL"].rstrip("/"),
         token_private_key=env.get("TOKEN_PRIVATE_KEY", ""),
         token_jwks=env.get("TOKEN_JWKS", ""),
@@ -147,6 +149,13 @@ def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     if text not in choices:
         raise SettingError(f"{name} must be one of {', '.join(choices)}, not {text!r}")
     return text
+
+
+def _mail_from(env: Mapping[str, str]) -> str:
+    sender = env.get("MAIL_FROM", "").strip() or "video2mp3 <no-reply@localhost>"
+    if not _SENDER.fullmatch(sender):
+        raise SettingError(f"MAIL_FROM must be an address, or a name and <address>, not {sender!r}")
+    return sender
 
 
 def _link_key(env: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from functions.common.errors import Unavailable
 from functions.common.options import Options
 from functions.convert.encryption import is_encrypted
-from functions.convert.ffmpeg import Ended, Limits, encode_command, probe_command, run
+from functions.convert.ffmpeg import Ended, Limits, encode_command, length_command, probe_command, run
 from functions.convert.report import Report
 from functions.convert.result import examine, keep_tags
 
@@ -18,6 +18,8 @@ _PARTLY_FAILED: Final = 69
 _COVERED: Final = 0.95
 #: WMA and others declare a little more than they hold.
 _SLACK_SECONDS: Final = 0.2
+#: So much more audio than was declared, and the declaration is not believed any longer.
+_LIE_SECONDS: Final = 60.0
 #: Share of the packets that must have been decoded.
 _DECODED: Final = 0.95
 #: CBR 320, the most that is ever written, in bytes a second.
@@ -72,7 +74,7 @@ def encode(
         Unavailable: this machine has no room.
     """
     report = Report()
-    watch = _Watch(report, options, bounds, stop, progress)
+    watch = _Watch(source, report, options, bounds, stop, progress)
     file_bytes = None
     if bounds.audio_seconds is not None:
         file_bytes = int(bounds.audio_seconds * _MOST_BYTES_A_SECOND) + 16 * 1024 * 1024
@@ -93,23 +95,26 @@ class _Watch:
 
     def __init__(
         self,
+        source: Path,
         report: Report,
         options: Options,
         bounds: Bounds,
         stop: Callable[[], bool],
         progress: Callable[[int], None],
     ) -> None:
+        self._source = source
         self._report = report
         self._options = options
         self._bounds = bounds
         self._stop = stop
         self._progress = progress
         self._seconds = 0.0
+        self._measured = False
 
     def line(self, text: str) -> None:
-        name, _, value = text.partition("=")
-        if name == "out_time_us" and value.lstrip("-").isdigit():
-            self._seconds = max(self._seconds, int(value) / 1_000_000)
+        seconds = _out_time(text)
+        if seconds is not None:
+            self._seconds = max(self._seconds, seconds)
             expected = _window(self._report.declared_seconds, self._options)
             if expected:
                 self._progress(min(99, int(100 * self._seconds / expected)))
@@ -117,9 +122,44 @@ class _Watch:
     def stop(self) -> str | None:
         if self._stop():
             return "stopped"
-        if self._bounds.audio_seconds is not None and self._seconds > self._bounds.audio_seconds:
-            return "too_long"
-        return None
+        most = self._bounds.audio_seconds
+        if most is None:
+            return None
+        if self._seconds <= most and not self._measured and self._doubtful(most):
+            # Reading to the end takes seconds, encoding up to the limit takes minutes.
+            self._measured = True
+            self._seconds = max(self._seconds, _window(self._length(), self._options) or 0.0)
+        return "too_long" if self._seconds > most else None
+
+    def _doubtful(self, most: float) -> bool:
+        """Whether the declared length is beyond the limit, or shown to be a lie."""
+        declared = _window(self._report.declared_seconds, self._options)
+        return declared is not None and (declared > most or self._seconds > declared + _LIE_SECONDS)
+
+    def _length(self) -> float:
+        """Length of the audio by its packets, in seconds."""
+        seconds = [0.0]
+
+        def line(text: str) -> None:
+            told = _out_time(text)
+            if told is not None:
+                seconds.append(told)
+
+        run(
+            length_command(self._source),
+            folder=self._source.parent,
+            limits=Limits(self._bounds.wall_seconds, None),
+            stop=lambda: "stopped" if self._stop() else None,
+            line=line,
+            said=lambda _text: None,
+        )
+        return max(seconds)
+
+
+def _out_time(text: str) -> float | None:
+    """Seconds of output that a line of `-progress` tells, if it tells that."""
+    name, _, value = text.partition("=")
+    return int(value) / 1_000_000 if name == "out_time_us" and value.lstrip("-").isdigit() else None
 
 
 def _raise_if_failed(ended: Ended, report: Report, source: Path, options: Options) -> None:
@@ -159,10 +199,9 @@ def _publishable(source: Path, target: Path, options: Options, report: Report, b
 
 
 def _check_complete(source: Path, seconds: float, options: Options, report: Report, bounds: Bounds) -> None:
+    if report.packets is not None and (report.frames or 0) < _DECODED * report.packets - 5:
+        raise Failed("unreadable")
     if _covers(seconds, _window(report.declared_seconds, options)):
-        lost = report.packets is not None and (report.frames or 0) < _DECODED * report.packets - 5
-        if lost:
-            raise Failed("unreadable")
         return
     # Shorter than the container says: only the audio stream's own word tells whether something is missing.
     declared = _window(_declared_by_stream(source, bounds), options)

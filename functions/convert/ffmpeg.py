@@ -102,10 +102,19 @@ def probe_command(source: Path) -> list[str]:
     """
     flags = [flag for flag in _INPUT_FLAGS if flag not in ("-codec_whitelist", _CODECS)]
     return [
-        *("ffprobe", "-hide_banner", "-loglevel", "error", "-find_stream_info", "0"),
+        *("ffprobe", "-hide_banner", "-loglevel", "error", "-nofind_stream_info"),
         *flags,
         *("-select_streams", "a:0", "-show_entries", "stream=duration", "-of", "csv=print_section=0"),
         f"file:{source}",
+    ]
+
+
+def length_command(source: Path) -> list[str]:
+    """The command that reads the first audio stream to its end without decoding it, telling how far it is."""
+    return [
+        *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-progress", "pipe:1"),
+        *_INPUT_FLAGS,
+        *("-vn", "-sn", "-dn", "-i", f"file:{source}", "-map", "0:a:0", "-c", "copy", "-f", "null", "-"),
     ]
 
 

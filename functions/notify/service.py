@@ -79,7 +79,14 @@ class Notifier:
             _log.warning("the owner of a job has no account; its mail is given up")
             self._mails.undelivered(*mail)
             return
-        self._send(self._message(job, address), mail)
+        try:
+            message = self._message(job, address)
+        except ValueError:
+            # An address that fits into no header will not fit tomorrow either.
+            _log.exception("the mail cannot be written; it is given up")
+            self._mails.undelivered(*mail)
+            return
+        self._send(message, mail)
 
     def _send(self, message: "EmailMessage", mail: tuple[str, int, str]) -> None:
         try:
@@ -112,5 +119,16 @@ class Notifier:
             sentence=REASONS.get(job.reason or ""),
             duration_seconds=job.duration_seconds,
             expires=iso_time(job.expires),
-            message_domain=urlsplit(self._public_url).hostname or "localhost",
+            message_domain=_domain(self._public_url),
         )
+
+
+def _domain(public_url: str) -> str:
+    """The host of our links, as the right side of a Message-ID."""
+    host = urlsplit(public_url).hostname or ""
+    try:
+        domain = host.encode("idna").decode()
+    except UnicodeError:
+        domain = ""
+    # An IPv6 address has no place there.
+    return domain if domain and ":" not in domain else "localhost"

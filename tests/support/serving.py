@@ -17,6 +17,7 @@ import requests
 
 COMMAND: Final = str(Path(sys.executable).with_name("video2mp3"))
 PASSWORD: Final = "Admin123"
+_LARGE_BYTES: Final = 64 * 1024 * 1024
 T = TypeVar("T")
 
 
@@ -137,8 +138,10 @@ class Api:
         )
 
     def upload(self, path: Path, *, name: str | None = None, **fields: str) -> requests.Response:
-        """Upload a file as a form."""
+        """Upload a file as a form, or a large one as a raw body, since requests builds forms in memory."""
         with path.open("rb") as file:
+            if path.stat().st_size > _LARGE_BYTES:
+                return self.call("POST", "/upload", data=file, params={**fields, "filename": name or path.name})
             return self.call("POST", "/upload", files={"file": (name or path.name, file)}, data=fields)
 
     def upload_id(self, path: Path, *, name: str | None = None, **fields: str) -> str:
