@@ -93,13 +93,16 @@ def _fields(request: Request, *names: str) -> dict[str, str]:
     if request.is_json:
         try:
             given = request.get_json()
-        except BadRequest as error:
+        except (BadRequest, RecursionError) as error:
             raise Malformed("The body is not valid JSON.") from error
         if not isinstance(given, dict):
             raise Malformed("The body is not a JSON object.")
     for name in names:
         if not isinstance(given.get(name), str):
             raise Invalid(f"{name} is missing; send {' and '.join(names)} as a form or JSON.", field=name)
+        if any("\ud800" <= char <= "\udfff" for char in given[name]):
+            # JSON can spell half a character, which no encoding can.
+            raise Invalid(f"{name} is not valid text.", field=name)
     return {name: given[name] for name in names}
 
 

@@ -72,13 +72,13 @@ def normalise(email: str) -> str:
     try:
         address = validate_email(email.strip(), check_deliverability=False).normalized
     except EmailNotValidError as error:
-        raise Invalid(f"This is no e-mail address: {error}", field="email") from error
+        raise Invalid("This is no e-mail address that a mail could be sent to.", field="email") from error
     # Mailboxes that differ in letter case alone are one person's; two accounts would only confuse them.
-    return address.casefold()
+    return address.lower()
 
 
 def _check_strength(password: str, email: str) -> None:
     if not _SHORTEST <= len(password) <= _LONGEST:
         raise Invalid(f"A password has {_SHORTEST} to {_LONGEST:,} characters.", field="password")
-    if password.casefold() == email:
+    if password.lower() == email:
         raise Invalid("The password must not be the address itself.", field="password")

@@ -8,6 +8,7 @@ per request.
 import logging
 import os
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -18,11 +19,12 @@ import flask
 import functions_framework
 from cloudevents.http import CloudEvent
 from flask import Flask, Request, Response
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 from werkzeug.routing import Map
 
 from functions.common import events, logs
 from functions.common.backends import Backends
+from functions.common.body import Body
 from functions.common.config import load
 from functions.common.errors import ServiceError, Unauthorized
 from functions.common.events import Notice
@@ -31,8 +33,6 @@ from functions.common.events import Notice
 SMALL_BODY_BYTES: Final = 64 * 1024
 _FUNCTIONS: Final = Path(__file__).parents[1]
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-#: W3C Trace Context, section 3.2.
-_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _log = logging.getLogger("request")
 
 
@@ -47,7 +47,6 @@ def create_app(function: str, backends: Backends) -> Flask:
     app = make(function, str(_FUNCTIONS / function / "main.py"))
     app.after_request_funcs[None].remove(functions_framework.read_request)
     app.extensions["backends"] = backends
-    app.config["MAX_CONTENT_LENGTH"] = SMALL_BODY_BYTES
     app.url_map.merge_slashes = False
     app.add_url_rule("/healthz", view_func=_healthz, methods=["GET"])
     app.before_request(_begin)
@@ -92,10 +91,11 @@ def dispatch(routes: Map, request: Request) -> Response:
 def event_notice(request: Request, *types: str) -> Notice | None:
     """The notice in an event request; None for what is no event of these types, which is logged.
 
-    Such a thing is answered 2xx all the same: it would not get better by being sent again.
+    Such a thing is answered 2xx all the same: it would not get better by being sent again, and the dispatcher takes
+    most other answers for success anyway.
 
     Raises:
-        werkzeug.exceptions.HTTPException: the request is no POST to /, or too large.
+        werkzeug.exceptions.HTTPException: the request is no POST to /.
     """
     if request.path != "/":
         raise NotFound
@@ -103,7 +103,7 @@ def event_notice(request: Request, *types: str) -> Notice | None:
         raise MethodNotAllowed(["POST"])
     try:
         notice = events.notice(events.read(dict(request.headers), request.get_data()))
-    except events.MalformedEvent as error:
+    except (events.MalformedEvent, RequestEntityTooLarge) as error:
         _log.warning("a malformed event was dropped: %s", error)
         return None
     logs.add(job=notice.job_id, event=notice.id)
@@ -138,6 +138,11 @@ def problem(status: int, title: str, detail: str, members: Mapping[str, object] 
     return response
 
 
+def take_large_body(request: Request) -> None:
+    """Let a request's body be of any length; whoever reads it counts."""
+    cast(Body, request.environ["wsgi.input"]).most_bytes = sys.maxsize
+
+
 def traceparent() -> str:
     """The trace context of the present request: the caller's, or one that begins here (W3C Trace Context)."""
     return cast(str, flask.g.traceparent)
@@ -152,11 +157,14 @@ def _request_id() -> str:
 
 
 def _begin() -> None:
+    Body(flask.request.environ, most_bytes=SMALL_BODY_BYTES)
     given = flask.request.headers.get("X-Request-Id", "")
     flask.g.request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
     flask.g.began = time.monotonic()
     trace = flask.request.headers.get("traceparent", "")
-    flask.g.traceparent = trace if _TRACEPARENT.match(trace) else f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"
+    flask.g.traceparent = (
+        trace if events.TRACEPARENT.match(trace) else f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"
+    )
     logs.add(request=flask.g.request_id, trace=flask.g.traceparent[3:35])
 
 
@@ -180,7 +188,8 @@ def _finish(response: Response) -> Response:
 def _service_error(error: ServiceError) -> Response:
     if error.__cause__ is not None and error.status >= 500:
         _log.warning("%s", error.detail, exc_info=error)
-    response = problem(error.status, error.title(), error.detail, error.members)
+    members = {**error.members, "retry_helps": error.retry_helps}
+    response = problem(error.status, error.title(), error.detail, members)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, Unauthorized):
@@ -212,7 +221,7 @@ _DETAILS: Final = {
 
 
 class _LogContext:
-    """Gives each request log ids of its own, until its last byte was sent."""
+    """Gives each request log ids of its own, until its answer begins."""
 
     def __init__(self, wsgi_app: Any) -> None:
         self._wsgi_app = wsgi_app

@@ -1,12 +1,16 @@
 """Who is asking: the Bearer token of a request (RFC 6750)."""
 
+from typing import TYPE_CHECKING
+
 from flask import Request
 
 from functions.common.errors import Unauthorized
-from functions.common.tokens import Principal, Verifier
+
+if TYPE_CHECKING:
+    from functions.common.tokens import Principal, Verifier
 
 
-def principal(request: Request, verifier: Verifier) -> Principal:
+def principal(request: Request, verifier: "Verifier") -> "Principal":
     """Read and check the token of the Authorization header.
 
     Raises:

@@ -27,7 +27,7 @@ _SCHEMES: Final = {
     "PUBLIC_URL": ("http", "https"),
 }
 
-_SENDER: Final = re.compile(r"(?:[^<>@\r\n]*<)?[^<>@\s]+@[^<>@\s]+>?")
+_SENDER: Final = re.compile(r"(?P<name>[\w .'&-]+ <)?[\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9.-]+(?(name)>)", re.ASCII)
 DAY_SECONDS: Final = 86_400
 
 

@@ -31,12 +31,13 @@ def _now_sqlite(_element: now, _compiler: SQLCompiler, **_: Any) -> str:
 @compiles(now, "mysql")
 @compiles(now, "mariadb")
 def _now_mysql(_element: now, _compiler: SQLCompiler, **_: Any) -> str:
-    return "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
+    # Counted in UTC: the session's own time zone may jump.
+    return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
 
 
 @compiles(now, "postgresql")
 def _now_postgresql(_element: now, _compiler: SQLCompiler, **_: Any) -> str:
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+    return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)"
 
 
 class Database:
@@ -47,7 +48,14 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(url, pool_size=4, max_overflow=0, pool_pre_ping=True)
+        self._engine = create_engine(
+            url,
+            pool_size=4,
+            max_overflow=0,
+            pool_pre_ping=True,
+            # Error messages are logged; password hashes and addresses are not.
+            hide_parameters=True,
+        )
         if self._engine.dialect.name == "sqlite":
             _tune_sqlite(self._engine)
         with self.write() as connection:

@@ -17,6 +17,8 @@ UPLOADED: Final = "io.github.video2mp3.video.uploaded.v1"
 SUCCEEDED: Final = "io.github.video2mp3.conversion.succeeded.v1"
 FAILED: Final = "io.github.video2mp3.conversion.failed.v1"
 
+#: W3C Trace Context, section 3.2.
+TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _JOB_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _SOURCES: Final = {UPLOADED: "/upload", SUCCEEDED: "/convert", FAILED: "/convert"}
 _OUTCOMES: Final = {UPLOADED: "uploaded", SUCCEEDED: "succeeded", FAILED: "failed"}
@@ -82,13 +84,13 @@ def notice(event: CloudEvent) -> Notice:
         raise MalformedEvent("data has no job_id of ours")
     if not isinstance(run, int) or isinstance(run, bool) or not 0 < run < 2**31:
         raise MalformedEvent("data has no run")
-    trace = event.get_attributes().get("traceparent")
+    trace = str(event.get_attributes().get("traceparent"))
     return Notice(
         type=str(event["type"]),
         id=str(event["id"]),
         job_id=job_id,
         run=run,
-        traceparent=str(trace)[:55] if trace else None,
+        traceparent=trace if TRACEPARENT.match(trace) else None,
     )
 
 

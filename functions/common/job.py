@@ -115,9 +115,9 @@ def result_key(job_id: str, attempt: int) -> str:
     return f"mp3s/{job_id}/{attempt}"
 
 
-def blob_keys(job: Job, *, pieces: int | None = None) -> list[str]:
+def blob_keys(job: Job) -> list[str]:
     """Every key that this job can ever have written."""
-    count = max(1, len(job.sources)) if pieces is None else pieces
+    count = max(1, len(job.sources))
     return [source_key(job.id, piece) for piece in range(count)] + [
         result_key(job.id, attempt) for attempt in range(1, job.attempt + 1)
     ]
@@ -126,7 +126,11 @@ def blob_keys(job: Job, *, pieces: int | None = None) -> list[str]:
 def mp3_name(filename: str) -> str:
     """The human name of the MP3 that comes of an upload of this name."""
     stem, dot, extension = filename.rpartition(".")
-    return f"{stem if dot and stem and len(extension) <= 5 else filename}.mp3"
+    whole = stem if dot and stem and len(extension) <= 5 else filename
+    # File systems take names of up to 255 bytes; on this machine's own they need not be text.
+    while len(whole.encode(errors="surrogateescape")) > 255 - len(".mp3"):
+        whole = whole[:-1]
+    return f"{whole}.mp3"
 
 
 def iso_time(microseconds: int | None) -> str | None:

@@ -139,10 +139,16 @@ class Jobs:
             .values(published=now(), due=now() + seconds(OWED_AGAIN_SECONDS))
         )
 
-    def discard(self, job_id: str) -> None:
-        """Forget an upload that did not come to its end."""
-        with self._database.write() as connection:
-            connection.execute(jobs.delete().where(jobs.c.id == job_id, jobs.c.state == State.RECEIVING))
+    def discard(self, job_id: str) -> bool:
+        """Make a tombstone of an upload that did not come to its end; False if it did after all.
+
+        recover removes it, so that a blob that cannot be deleted right now is not forgotten.
+        """
+        return self._change(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.state == State.RECEIVING)
+            .values(deleted=now(), due=None, idempotency_key=None)
+        )
 
     # What convert does.
 
@@ -175,7 +181,8 @@ class Jobs:
                 )
             ).rowcount
             if not won:
-                gave_up = update(jobs).where(free).values(self._end(State.FAILED, reason="gave_up"))
+                spent = jobs.c.claims >= LAST_CLAIM - 1
+                gave_up = update(jobs).where(free, spent).values(self._end(State.FAILED, reason="gave_up"))
                 if connection.execute(gave_up).rowcount:
                     connection.execute(_owe_mail(job_id, State.FAILED))
             row = connection.execute(
@@ -240,13 +247,17 @@ class Jobs:
             jobs.c.state.in_(OPEN),
             jobs.c.deleted.is_(None),
             not_leased(),
-            or_(jobs.c.published.is_(None), jobs.c.published < now() - seconds(DELIVERY_SECONDS)),
+            # Counting takes the publication away, so that between two counts lies a further one.
+            jobs.c.published < now() - seconds(DELIVERY_SECONDS),
         )
         with self._database.write() as connection:
             again = update(jobs).where(idle, jobs.c.dead_letters < DEAD_LETTERS)
-            if connection.execute(again.values(due=now(), dead_letters=jobs.c.dead_letters + 1)).rowcount:
+            if connection.execute(
+                again.values(due=now(), published=None, dead_letters=jobs.c.dead_letters + 1)
+            ).rowcount:
                 return False
-            ended = update(jobs).where(idle).values(self._end(State.FAILED, reason="undeliverable", due=now()))
+            spent = update(jobs).where(idle, jobs.c.dead_letters >= DEAD_LETTERS)
+            ended = spent.values(self._end(State.FAILED, reason="undeliverable", due=now()))
             if not connection.execute(ended).rowcount:
                 return False
             connection.execute(_owe_mail(job_id, State.FAILED))

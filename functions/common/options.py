@@ -59,7 +59,7 @@ def _bitrate(text: str | None) -> int | None:
     if text is None:
         return None
     digits = text.removesuffix("k")
-    if digits.isascii() and digits.isdigit() and int(digits) in BITRATES_KBPS:
+    if digits in map(str, BITRATES_KBPS):
         return int(digits)
     known = ", ".join(map(str, BITRATES_KBPS))
     raise Invalid(f"bitrate must be one of {known} (kbit/s).", field="bitrate")

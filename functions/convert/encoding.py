@@ -1,5 +1,7 @@
 """From a source file to an MP3 that may be published, or the reason why there is none."""
 
+import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,10 @@ _SLACK_SECONDS: Final = 0.2
 _LIE_SECONDS: Final = 60.0
 #: Share of the packets that must have been decoded.
 _DECODED: Final = 0.95
+#: Looking at a header takes no longer.
+_HEADER_SECONDS: Final = 20.0
+#: A disk with less than this is full.
+_LEAST_FREE_BYTES: Final = 1024 * 1024
 #: CBR 320, the most that is ever written, in bytes a second.
 _MOST_BYTES_A_SECOND: Final = 40_000
 _SIGXCPU, _SIGXFSZ = -24, -25
@@ -45,7 +51,8 @@ class Stopped(Exception):
 class Bounds:
     """What a conversion may take; None stands for no limit."""
 
-    wall_seconds: float | None
+    #: For all processes together, by time.monotonic.
+    deadline: float | None
     audio_seconds: float | None
 
 
@@ -81,13 +88,15 @@ def encode(
     ended = run(
         encode_command(source, target, options),
         folder=source.parent,
-        limits=Limits(bounds.wall_seconds, file_bytes),
+        limits=Limits(bounds.deadline, file_bytes),
         stop=watch.stop,
         line=watch.line,
         said=report.read,
     )
     _raise_if_failed(ended, report, source, options)
-    return _publishable(source, target, options, report, bounds)
+    duration = _publishable(source, target, options, report, bounds, stop)
+    keep_tags(target)
+    return duration
 
 
 class _Watch:
@@ -148,7 +157,7 @@ class _Watch:
         run(
             length_command(self._source),
             folder=self._source.parent,
-            limits=Limits(self._bounds.wall_seconds, None),
+            limits=Limits(self._bounds.deadline, None),
             stop=lambda: "stopped" if self._stop() else None,
             line=line,
             said=lambda _text: None,
@@ -169,7 +178,8 @@ def _raise_if_failed(ended: Ended, report: Report, source: Path, options: Option
         raise Failed(ended.stopped)
     if ended.exit_code in (0, _PARTLY_FAILED):
         return
-    if report.out_of_space:
+    # The disk itself is asked: what the log says may be a stranger's words.
+    if shutil.disk_usage(source.parent).free < _LEAST_FREE_BYTES:
         raise Unavailable("There is no room left to convert in.", retry_after_seconds=60)
     if ended.exit_code in _ENDED_FROM_OUTSIDE:
         raise Stopped
@@ -180,7 +190,9 @@ def _raise_if_failed(ended: Ended, report: Report, source: Path, options: Option
     raise Failed(_why_nothing(report, source, options))
 
 
-def _publishable(source: Path, target: Path, options: Options, report: Report, bounds: Bounds) -> float:
+def _publishable(
+    source: Path, target: Path, options: Options, report: Report, bounds: Bounds, stop: Callable[[], bool]
+) -> float:
     """Hold the result to the publish rule (docs/media.md); return its length in seconds."""
     mp3 = examine(target)
     if mp3 is None:
@@ -193,18 +205,17 @@ def _publishable(source: Path, target: Path, options: Options, report: Report, b
         seconds = report.encoded_seconds
     if bounds.audio_seconds is not None and seconds > bounds.audio_seconds:
         raise Failed("too_long")
-    _check_complete(source, seconds, options, report, bounds)
-    keep_tags(target)
+    _check_complete(source, seconds, options, report, stop)
     return seconds
 
 
-def _check_complete(source: Path, seconds: float, options: Options, report: Report, bounds: Bounds) -> None:
+def _check_complete(source: Path, seconds: float, options: Options, report: Report, stop: Callable[[], bool]) -> None:
     if report.packets is not None and (report.frames or 0) < _DECODED * report.packets - 5:
         raise Failed("unreadable")
     if _covers(seconds, _window(report.declared_seconds, options)):
         return
     # Shorter than the container says: only the audio stream's own word tells whether something is missing.
-    declared = _window(_declared_by_stream(source, bounds), options)
+    declared = _window(_declared_by_stream(source, stop), options)
     if declared is None:
         if report.cut_off:
             raise Failed("truncated")
@@ -224,16 +235,18 @@ def _window(declared: float | None, options: Options) -> float | None:
     return max(0.0, end - (options.start or 0.0))
 
 
-def _declared_by_stream(source: Path, bounds: Bounds) -> float | None:
+def _declared_by_stream(source: Path, stop: Callable[[], bool]) -> float | None:
     said: list[str] = []
-    run(
+    ended = run(
         probe_command(source),
         folder=source.parent,
-        limits=Limits(None if bounds.wall_seconds is None else 30.0, None),
-        stop=lambda: None,
+        limits=Limits(time.monotonic() + _HEADER_SECONDS, None),
+        stop=lambda: "stopped" if stop() else None,
         line=said.append,
         said=lambda _text: None,
     )
+    if ended.stopped == "stopped":
+        raise Stopped
     try:
         return float(said[0].strip(","))
     except (IndexError, ValueError):
@@ -243,7 +256,7 @@ def _declared_by_stream(source: Path, bounds: Bounds) -> float | None:
 def _why_nothing(report: Report, source: Path, options: Options) -> str:
     if report.encrypted or is_encrypted(source):
         return "encrypted"
-    if options.start is not None and report.has_audio:
+    if options.start and report.has_audio and options.start >= (report.declared_seconds or 0):
         return "empty_range"
     if report.declared_seconds is not None and not report.has_audio:
         return "no_audio"

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,8 +41,6 @@ _INPUT_FLAGS: Final = (
     *("-max_pixels", "33554432"),
 )
 _MEMORY_BYTES: Final = 1024**3
-#: What a run may say on standard error before the rest is dropped.
-_LOG_LINES: Final = 400
 _LINE_BYTES: Final = 4096
 _LOOK_SECONDS: Final = 0.2
 _log = logging.getLogger(__name__)
@@ -53,7 +50,8 @@ _log = logging.getLogger(__name__)
 class Limits:
     """What one process may use; None stands for no limit."""
 
-    wall_seconds: float | None
+    #: By time.monotonic.
+    deadline: float | None
     file_bytes: int | None
 
 
@@ -63,8 +61,6 @@ class Ended:
 
     #: As the shell counts: negative for a signal.
     exit_code: int
-    #: The first and last lines of standard error.
-    log: tuple[str, ...]
     #: What `stop` answered, if that ended it; "timed_out" for the wall clock.
     stopped: str | None
 
@@ -137,7 +133,6 @@ def run(
         line: given each line of standard output.
         said: given each line of standard error, from another thread.
     """
-    deadline = None if limits.wall_seconds is None else time.monotonic() + limits.wall_seconds
     process = subprocess.Popen(
         [*_guards(limits), *command],
         stdin=subprocess.DEVNULL,
@@ -147,18 +142,17 @@ def run(
         env=_environment(folder),
         start_new_session=True,
     )
-    log = _Log(said)
-    reader = threading.Thread(target=log.drain, args=(process.stderr,), daemon=True)
+    reader = threading.Thread(target=_drain, args=(process.stderr, said), daemon=True)
     reader.start()
     try:
-        stopped = _follow(process, deadline, stop, line)
+        stopped = _follow(process, limits.deadline, stop, line)
     finally:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         reader.join()
         _close(process)
-    return Ended(process.returncode, log.lines(), stopped)
+    return Ended(process.returncode, stopped)
 
 
 def _follow(
@@ -191,25 +185,14 @@ def _follow(
                 return "timed_out"
 
 
-class _Log:
-    """The beginning and the end of what a process says on standard error, however much that is."""
-
-    def __init__(self, said: Callable[[str], None]) -> None:
-        self._said = said
-        self._first: list[str] = []
-        self._last: deque[str] = deque(maxlen=_LOG_LINES)
-
-    def drain(self, stream: IO[bytes]) -> None:
-        while chunk := stream.readline(_LINE_BYTES):
-            text = chunk.decode(errors="replace").rstrip()
-            self._said(text)
-            if len(self._first) < _LOG_LINES:
-                self._first.append(text)
-            else:
-                self._last.append(text)
-
-    def lines(self) -> tuple[str, ...]:
-        return (*self._first, *self._last)
+def _drain(stream: IO[bytes] | None, said: Callable[[str], None]) -> None:
+    """Pass on each line; one that is longer than any of ffmpeg's own is a stranger's words, and is dropped."""
+    whole = True
+    while stream is not None and (chunk := stream.readline(_LINE_BYTES)):
+        ends = chunk.endswith(b"\n")
+        if whole and ends:
+            said(chunk.decode(errors="replace").rstrip())
+        whole = ends
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
@@ -228,9 +211,11 @@ def _guards(limits: Limits) -> list[str]:
         guards += ["prlimit", f"--as={_MEMORY_BYTES}", "--nofile=64", "--core=0"]
         if limits.file_bytes is not None:
             guards.append(f"--fsize={limits.file_bytes}")
-        if limits.wall_seconds is not None:
+        if limits.deadline is not None:
             # More CPU time than wall-clock time on all cores together is a loop.
-            guards.append(f"--cpu={int(limits.wall_seconds * (os.cpu_count() or 1)) + 10}")
+            # The soft limit's signal can be told from others, the hard one's cannot.
+            most = int((limits.deadline - time.monotonic()) * (os.cpu_count() or 1)) + 10
+            guards.append(f"--cpu={most}:{most + 5}")
         guards.append("--")
     return guards
 

@@ -6,7 +6,6 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from functions.common.errors import Unavailable
 from functions.common.job import Job
 
 if TYPE_CHECKING:
@@ -63,8 +62,8 @@ class Heartbeat:
                 continue
             try:
                 alive = self._jobs.heartbeat(self._job, phase=now[0], percent=now[1])
-            except Unavailable:
-                # The lease outlives a short absence of the database; the next beat tries again.
+            except Exception:  # noqa: BLE001 - the thread's edge: whatever it is, the next beat tries again
+                # The lease outlives a short absence of the database.
                 _log.warning("a heartbeat could not be written", exc_info=True)
                 continue
             told, written = now, time.monotonic()

@@ -6,15 +6,21 @@ The lines are those of `-loglevel verbose`; their wording is the same from ffmpe
 import re
 from typing import Final
 
-_DURATION: Final = re.compile(r"\s*Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?),")
-_AUDIO: Final = re.compile(r"\s*Stream #0:\d+\S*: Audio: (.*)")
+# Every pattern begins where ffmpeg's own lines begin: a stranger's tags are printed behind four spaces and a name.
+_PREFIX: Final = r"(?:\[[^\]]{1,80}\] )?"
+_DURATION: Final = re.compile(r" {2}Duration: (\d{2,9}):(\d\d):(\d\d(?:\.\d{1,6})?),")
+_AUDIO: Final = re.compile(r" {2}Stream #0:\d{1,5}(?:\[0x[0-9a-f]{1,8}\])?(?:\(\w{1,16}\))?: Audio: (.*)")
 _READ: Final = re.compile(
-    r".*Input stream #0:\d+ \(audio\): (\d+) packets read .*?(\d+) frames decoded.*?\((\d+) samples\)"
+    _PREFIX + r" {2}Input stream #0:\d{1,5} \(audio\): (\d{1,18}) packets read \(\d{1,18} bytes\); "
+    r"(\d{1,18}) frames decoded(?:; \d{1,18} decode errors)? \(\d{1,18} samples\)"
 )
-_ENCODED: Final = re.compile(r".*Output stream #0:0 \(audio\): (\d+) frames encoded \((\d+) samples\)")
-_RATE: Final = re.compile(r"(\d+) Hz")
-#: Codec tags and words of Common Encryption (ISO 23001-7) and of Apple's FairPlay.
-_ENCRYPTED: Final = re.compile(r"\((?:enca|drms|p608) /|[Ee]ncrypted|cenc|incorrect decryption|decryption_key")
+_ENCODED: Final = re.compile(
+    _PREFIX + r" {2}Output stream #0:0 \(audio\): \d{1,18} frames encoded \((\d{1,18}) samples\)"
+)
+_CUT_OFF: Final = re.compile(r"\[[^\]]{1,80}\] .{0,120}(?:File ended prematurely|partial file)")
+_RATE: Final = re.compile(r"(\d{1,9}) Hz")
+#: Codec tags of protected audio: Common Encryption (ISO 23001-7) and Apple's FairPlay.
+_ENCRYPTED: Final = re.compile(r"\((?:enca|drms) /")
 
 
 class Report:
@@ -28,7 +34,6 @@ class Report:
         self.encrypted = False
         #: The file ended where more was to come.
         self.cut_off = False
-        self.out_of_space = False
         #: Packets that were demuxed and frames that were decoded of them, or None before the end.
         self.packets: int | None = None
         self.frames: int | None = None
@@ -39,11 +44,9 @@ class Report:
 
     def read(self, line: str) -> None:
         """Take one line of standard error."""
-        if line.startswith(("Output #0", "[out#0")):
+        if line.startswith("Output #0, mp3, to "):
             self._in_output = True
-        if "No space left on device" in line:
-            self.out_of_space = True
-        if "File ended prematurely" in line or "partial file" in line:
+        elif _CUT_OFF.match(line):
             self.cut_off = True
         self._read_dump(line)
         self._read_end(line)
@@ -60,7 +63,7 @@ class Report:
                 self._rate = int(rate[1])
 
     def _read_end(self, line: str) -> None:
-        if (match := _READ.match(line)) and self.packets is None:
+        if match := _READ.match(line):
             self.packets, self.frames = int(match[1]), int(match[2])
-        if (match := _ENCODED.match(line)) and self._rate:
-            self.encoded_seconds = int(match[2]) / self._rate
+        elif (match := _ENCODED.match(line)) and self._rate:
+            self.encoded_seconds = int(match[1]) / self._rate

@@ -160,10 +160,8 @@ class Converter:
         return Stored(size_bytes, digest.hexdigest())
 
     def _bounds(self, began: float) -> Bounds:
-        wall = None
-        if self._terms.seconds:
-            wall = max(1.0, began + self._terms.seconds - _AFTER_FFMPEG_SECONDS - time.monotonic())
-        return Bounds(wall_seconds=wall, audio_seconds=self._terms.max_duration_seconds or None)
+        deadline = began + self._terms.seconds - _AFTER_FFMPEG_SECONDS if self._terms.seconds else None
+        return Bounds(deadline=deadline, audio_seconds=self._terms.max_duration_seconds or None)
 
     def _failed(self, job: Job, reason: str) -> bool:
         self._drop(job)
@@ -191,6 +189,8 @@ class Converter:
     @contextmanager
     def _folder(self) -> Iterator[Path]:
         try:
+            if self._terms.work_dir:
+                Path(self._terms.work_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix="convert-", dir=self._terms.work_dir or None))
         except OSError as error:
             raise Unavailable("There is no place to work in.", retry_after_seconds=30) from error
@@ -208,5 +208,5 @@ def _outcome(job: Job | None, notice: Notice) -> CloudEvent | None:
         return None
     type_ = events.SUCCEEDED if job.state is State.SUCCEEDED else events.FAILED
     return events.make(
-        type_, job_id=job.id, run=job.run, traceparent=notice.traceparent or job.traceparent, reason=job.reason
+        type_, job_id=job.id, run=job.run, traceparent=job.traceparent or notice.traceparent, reason=job.reason
     )

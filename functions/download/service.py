@@ -1,7 +1,5 @@
 """Opening a finished MP3 for whoever may have it."""
 
-import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import UUID
 
@@ -11,10 +9,6 @@ from functions.common.job import REASONS, Job, State
 if TYPE_CHECKING:
     from functions.common.blobs import Blobs
     from functions.common.jobs import Jobs
-
-
-class TimeIsUp(ConnectionError):
-    """A download reached its limit; the client goes on with a range."""
 
 
 def find(job_id: str, *, owner: str | None, jobs: "Jobs") -> Job:
@@ -55,16 +49,3 @@ def open_result(job: Job, *, blobs: "Blobs") -> BinaryIO:
         return blobs.open(job.result_key)
     except BlobMissing as error:
         raise Gone("The MP3 is no longer stored; upload the video again.", state=job.state.value) from error
-
-
-def limited(chunks: Iterator[bytes], *, seconds: float) -> Iterator[bytes]:
-    """The same bytes, for so long; then the connection is cut, so that what was sent are right bytes alone.
-
-    Raises:
-        TimeIsUp: the time is over.
-    """
-    ends = time.monotonic() + seconds
-    for chunk in chunks:
-        yield chunk
-        if time.monotonic() > ends:
-            raise TimeIsUp("the download's time is up")

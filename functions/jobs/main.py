@@ -21,7 +21,7 @@ def jobs(request: Request) -> Response:
 def _list(request: Request) -> Response:
     owner = _owner(request)
     limit = request.args.get("limit", "50")
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 200):
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= 200):
         raise Invalid("limit must be a whole number from 1 to 200.", field="limit")
     before = request.args.get("before") or None
     if before is not None:

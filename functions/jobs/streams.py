@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from functions.common.errors import Unavailable
-from functions.common.job import ENDED, Job
+from functions.common.job import ENDED, MICROSECONDS, Job
 
 if TYPE_CHECKING:
     from functions.common.jobs import Jobs
@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 #: As many as leave threads for everything else that the function answers.
 MOST_STREAMS: Final = 16
 _LOOK_SECONDS: Final = 0.5
-_COMMENT_SECONDS: Final = 10.0
+#: A client that went away is noticed when something is sent to it.
+_COMMENT_SECONDS: Final = 5.0
+#: Longer than a transaction lasts, in microseconds.
+_OVERLAP: Final = 2 * MICROSECONDS
+#: A further stream of one owner ends that owner's oldest, so that reloaded pages don't shut others out.
+MOST_OF_ONE_OWNER: Final = 4
 _streams = threading.BoundedSemaphore(MOST_STREAMS)
+_owners: dict[str, list["Stream"]] = {}
+_owners_lock = threading.Lock()
 
 
 class Stream:
@@ -47,6 +54,12 @@ class Stream:
         if not _streams.acquire(blocking=False):
             raise Unavailable("There are too many event streams; ask again by polling.", retry_after_seconds=10)
         self._held = True
+        self._superseded = threading.Event()
+        with _owners_lock:
+            mine = _owners.setdefault(owner, [])
+            mine.append(self)
+            if len(mine) > MOST_OF_ONE_OWNER:
+                mine[0]._superseded.set()
         self._jobs = jobs
         self._owner = owner
         self._job_id = job_id
@@ -56,21 +69,22 @@ class Stream:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes until the time is over, the job has ended, or the process stops."""
-        since = 0 if self._job_id else self._jobs.clock()
+        since = 0 if self._job_id else self._jobs.clock() - _OVERLAP
         told: dict[str, int] = {}
         commented = time.monotonic()
         yield b": welcome\n\n"
-        while time.monotonic() < self._ends and not self._draining.is_set():
+        while time.monotonic() < self._ends and not (self._draining.is_set() or self._superseded.is_set()):
             changed = [
                 job
                 for job in self._jobs.changed(self._owner, since=since, job_id=self._job_id)
-                # SQLite's clock ticks in milliseconds, so the last tick is read again and told only where new.
+                # A change is dated when it is written and seen when it is committed, so the last moments are read
+                # again and told only where new.
                 if told.get(job.id) != job.updated
             ]
             for job in changed:
                 yield self._event(job)
                 told[job.id] = job.updated
-                since = max(since, job.updated)
+                since = max(since, job.updated - _OVERLAP)
             told = {job_id: updated for job_id, updated in told.items() if updated >= since}
             if self._job_id and any(job.state in ENDED or job.deleted for job in changed):
                 return
@@ -84,6 +98,11 @@ class Stream:
         if self._held:
             self._held = False
             _streams.release()
+            with _owners_lock:
+                mine = _owners[self._owner]
+                mine.remove(self)
+                if not mine:
+                    del _owners[self._owner]
 
     def _event(self, job: Job) -> bytes:
         name = "deleted" if job.deleted else "job"

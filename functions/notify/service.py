@@ -1,6 +1,7 @@
 """Mailing one outcome, once: claim the mail's row, send, mark it sent."""
 
 import logging
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -105,9 +106,9 @@ class Notifier:
     def _message(self, job: Job, address: str) -> "EmailMessage":
         succeeded = job.state is State.SUCCEEDED
         link = None
-        if succeeded and job.expires and job.finished:
-            kept_seconds = (job.expires - job.finished) / MICROSECONDS
-            link = self._public_url + self._links.make(job.id, seconds=kept_seconds)
+        if succeeded and job.expires:
+            left_seconds = job.expires / MICROSECONDS - time.time()
+            link = self._public_url + self._links.make(job.id, seconds=left_seconds)
         return compose(
             outcome="succeeded" if succeeded else "failed",
             to=address,

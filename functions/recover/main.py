@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from flask import Request, Response
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 
 from functions.common import events, logs
@@ -20,9 +21,8 @@ def recover(request: Request) -> Response:
     return dispatch(_ROUTES, request)
 
 
-def _ping(request: Request) -> Response:
-    # Whoever pings only makes us look at the rows, so what the ping says is not asked.
-    request.get_data()
+def _ping(_request: Request) -> Response:
+    # Whoever pings only makes us look at the rows, so what the ping says is not read.
     _recovery().sweep()
     return event_reply(None)
 
@@ -30,7 +30,7 @@ def _ping(request: Request) -> Response:
 def _dead_letter(request: Request) -> Response:
     try:
         event = events.read(dict(request.headers), request.get_data())
-    except events.MalformedEvent as error:
+    except (events.MalformedEvent, RequestEntityTooLarge) as error:
         _log.warning("a malformed dead letter was dropped: %s", error)
         return event_reply(None)
     logs.add(event=str(event["id"]), job=str(event.get("subject") or ""))

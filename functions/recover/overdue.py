@@ -5,11 +5,11 @@ Each take is a conditional UPDATE on what was read, so that two recovers at once
 
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, insert, or_, select, update
+from sqlalchemy import Row, Update, and_, delete, insert, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from functions.common.database import Database, now
-from functions.common.job import ENDED, Job, State, new_id
+from functions.common.job import ENDED, OPEN, Job, State, new_id
 from functions.common.jobs import OWED_AGAIN_SECONDS, job_of, not_leased, seconds
 from functions.common.tables import dead_letters, jobs, mails
 
@@ -17,7 +17,9 @@ from functions.common.tables import dead_letters, jobs, mails
 MAIL_SECONDS = 3 * 86_400
 #: How long a deleted job's row is kept.
 TOMBSTONE_SECONDS = 86_400
-_LONGEST_DELAY_DOUBLINGS = 8
+#: The longest delays: 80 minutes for a conversion, 11 hours for a mail.
+_OPEN_DOUBLINGS = 3
+_MAIL_DOUBLINGS = 6
 _DEAD_LETTERS_KEPT_SECONDS = 30 * 86_400
 
 
@@ -54,7 +56,8 @@ class Overdue:
 
     def _take(self, row: "Row[Any]") -> bool:
         seen = row._mapping
-        delay = OWED_AGAIN_SECONDS << min(seen["rounds"], _LONGEST_DELAY_DOUBLINGS)
+        most = _OPEN_DOUBLINGS if seen["state"] in OPEN else _MAIL_DOUBLINGS
+        delay = OWED_AGAIN_SECONDS << min(seen["rounds"], most)
         with self._database.write() as connection:
             return bool(
                 connection.execute(
@@ -66,10 +69,11 @@ class Overdue:
 
     def owe_again(self, job: Job) -> None:
         """Make a row due at once, since its event could not be published after all."""
-        with self._database.write() as connection:
-            connection.execute(
-                update(jobs).where(jobs.c.id == job.id, jobs.c.run == job.run, jobs.c.due > now()).values(due=now())
-            )
+        self._change(
+            update(jobs)
+            .where(jobs.c.id == job.id, jobs.c.run == job.run, jobs.c.due > now(), jobs.c.rounds > 0)
+            .values(due=now(), rounds=jobs.c.rounds - 1, published=None)
+        )
 
     def give_up_mails(self) -> None:
         """Mark mails undelivered that could not be sent for three days."""
@@ -89,30 +93,27 @@ class Overdue:
                     .values(due=None, rounds=0)
                 )
 
-    def take_abandoned(self) -> list[str]:
-        """Remove uploads that stood still too long; their ids, whose blobs are to be deleted."""
-        stale = and_(jobs.c.state == State.RECEIVING, jobs.c.due <= now())
-        with self._database.read() as connection:
-            ids = connection.execute(select(jobs.c.id).where(stale)).scalars().all()
-        return [job_id for job_id in ids if self._delete_row(job_id, stale)]
+    def abandon(self) -> None:
+        """Turn uploads that stood still too long into tombstones."""
+        stale = and_(jobs.c.state == State.RECEIVING, jobs.c.due <= now(), jobs.c.deleted.is_(None))
+        self._change(update(jobs).where(stale).values(deleted=now(), due=None))
 
-    def take_expired(self) -> list[Job]:
-        """Expire jobs whose time is up; their blobs are to be deleted."""
-        past = and_(jobs.c.expires < now(), jobs.c.deleted.is_(None), jobs.c.state != State.EXPIRED)
-        ended = jobs.c.state.in_(ENDED - {State.EXPIRED})
-        return self._take_each(
-            and_(past, ended),
-            {"state": State.EXPIRED, "due": None, "sources_until": None, "swept": jobs.c.attempt, "updated": now()},
+    def expire(self) -> None:
+        """Expire ended jobs whose time is up; their blobs count as sources that are over."""
+        past = and_(jobs.c.expires < now(), jobs.c.deleted.is_(None), jobs.c.state.in_(ENDED - {State.EXPIRED}))
+        self._change(
+            update(jobs)
+            .where(past)
+            .values(state=State.EXPIRED, due=None, idempotency_key=None, sources_until=now() - 1, updated=now())
         )
 
-    def sources_over(self) -> list[Job]:
-        """Succeeded jobs whose source is not kept any longer."""
-        return self._rows(and_(jobs.c.sources_until < now(), jobs.c.state == State.SUCCEEDED))
+    def blobs_over(self) -> list[Job]:
+        """Succeeded jobs whose source, and expired ones of which nothing, is kept any longer."""
+        return self._rows(and_(jobs.c.sources_until < now(), jobs.c.state.in_((State.SUCCEEDED, State.EXPIRED))))
 
-    def sources_gone(self, job: Job) -> None:
-        """Note that a job's source was deleted."""
-        with self._database.write() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job.id).values(sources_until=None))
+    def blobs_gone(self, job: Job) -> None:
+        """Note that what was over was deleted."""
+        self._change(update(jobs).where(jobs.c.id == job.id).values(sources_until=None))
 
     def unswept(self) -> list[tuple[Job, list[int]]]:
         """Ended jobs of more than one attempt, each with the attempts that may have left a result."""
@@ -133,8 +134,9 @@ class Overdue:
             connection.execute(update(jobs).where(jobs.c.id == job.id, jobs.c.swept < attempt).values(swept=attempt))
 
     def tombstones(self) -> list[Job]:
-        """Deleted jobs that were kept long enough."""
-        return self._rows(jobs.c.deleted < _ago(TOMBSTONE_SECONDS))
+        """Deleted jobs that were kept long enough, and abandoned uploads, which nobody was told of."""
+        old = or_(jobs.c.deleted < _ago(TOMBSTONE_SECONDS), jobs.c.state == State.RECEIVING)
+        return self._rows(and_(jobs.c.deleted.is_not(None), old))
 
     def bury(self, job: Job) -> None:
         """Remove a deleted job's rows for good."""
@@ -160,17 +162,9 @@ class Overdue:
         with self._database.read() as connection:
             return [job_of(row) for row in connection.execute(select(jobs).where(condition).limit(500))]
 
-    def _take_each(self, condition: ColumnElement[bool], values: dict[str, object]) -> list[Job]:
-        taken = []
-        for job in self._rows(condition):
-            with self._database.write() as connection:
-                if connection.execute(update(jobs).where(jobs.c.id == job.id, condition).values(values)).rowcount:
-                    taken.append(job)
-        return taken
-
-    def _delete_row(self, job_id: str, condition: ColumnElement[bool]) -> bool:
+    def _change(self, statement: Update) -> None:
         with self._database.write() as connection:
-            return bool(connection.execute(delete(jobs).where(jobs.c.id == job_id, condition)).rowcount)
+            connection.execute(statement)
 
 
 def _ago(count: float) -> "ColumnElement[int]":

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cloudevents.http import CloudEvent
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from functions.common.jobs import Jobs
     from functions.common.publisher import Publisher
 
+T = TypeVar("T")
 #: What one sweep may take of the handler's 60 s.
 _SWEEP_SECONDS: Final = 45.0
 _log = logging.getLogger(__name__)
@@ -48,14 +49,11 @@ class Recovery:
         ends = time.monotonic() + _SWEEP_SECONDS
         self._overdue.give_up_mails()
         failed = self._publish_due(ends)
-        for job_id in self._overdue.take_abandoned():
-            self._delete([source_key(job_id, 0)])
-        for job in self._overdue.take_expired():
-            self._delete(blob_keys(job))
-        self._each(self._overdue.sources_over(), self._drop_sources, ends)
-        for job, attempts in self._overdue.unswept():
-            if self._delete(result_key(job.id, attempt) for attempt in attempts):
-                self._overdue.swept(job, attempts[-1])
+        self._overdue.abandon()
+        self._overdue.expire()
+        # Each row keeps telling what is to be deleted until it was.
+        self._each(self._overdue.blobs_over(), self._drop, ends)
+        self._each(self._overdue.unswept(), self._sweep, ends)
         self._each(self._overdue.tombstones(), self._bury, ends)
         if failed is not None:
             raise failed
@@ -64,7 +62,7 @@ class Recovery:
         """Keep an event whose delivery gave up, and put its job right."""
         attributes = event.get_attributes()
         whole = json.dumps({**attributes, "data": event.get_data()}, default=repr)
-        code, dest = attributes.get("knativeerrorcode"), attributes.get("knativeerrordest")
+        code, dest = _text(attributes.get("knativeerrorcode"), 16), _text(attributes.get("knativeerrordest"), 2000)
         try:
             notice = events.notice(event)
         except events.MalformedEvent:
@@ -83,6 +81,8 @@ class Recovery:
                 return None
             for index, job in enumerate(due):
                 try:
+                    if time.monotonic() > ends:
+                        raise Unavailable("The sweep's time is up.")
                     self._publisher.publish(_owed(job))
                 except Unavailable as error:
                     for unpublished in due[index:]:
@@ -91,19 +91,25 @@ class Recovery:
                 _log.info("an owed event was published again", extra={"job": job.id, "state": job.state.value})
         return None
 
-    def _drop_sources(self, job: Job) -> None:
-        if self._delete(source_key(job.id, piece) for piece in range(max(1, len(job.sources)))):
-            self._overdue.sources_gone(job)
+    def _drop(self, job: Job) -> None:
+        sources = [source_key(job.id, piece) for piece in range(len(job.sources))]
+        if self._delete(blob_keys(job) if job.state is State.EXPIRED else sources):
+            self._overdue.blobs_gone(job)
+
+    def _sweep(self, unswept: tuple[Job, list[int]]) -> None:
+        job, attempts = unswept
+        if self._delete(result_key(job.id, attempt) for attempt in attempts):
+            self._overdue.swept(job, attempts[-1])
 
     def _bury(self, job: Job) -> None:
         if self._delete(blob_keys(job)):
             self._overdue.bury(job)
 
-    def _each(self, rows: Iterable[Job], do: Callable[[Job], None], ends: float) -> None:
-        for job in rows:
+    def _each(self, rows: Iterable[T], do: Callable[[T], None], ends: float) -> None:
+        for row in rows:
             if time.monotonic() > ends:
                 return
-            do(job)
+            do(row)
 
     def _delete(self, keys: Iterable[str]) -> bool:
         try:
@@ -113,6 +119,13 @@ class Recovery:
             _log.warning("blobs could not be deleted; the next sweep tries again", exc_info=True)
             return False
         return True
+
+
+def _text(value: object, longest: int) -> str | None:
+    """Whatever stands in an attribute, as text that any database takes."""
+    if value is None:
+        return None
+    return str(value).encode(errors="replace").decode().replace("\0", "")[:longest]
 
 
 def _owed(job: Job) -> CloudEvent:

@@ -1,6 +1,5 @@
 """upload over HTTP: POST /upload."""
 
-import sys
 from typing import TYPE_CHECKING
 
 import flask
@@ -8,7 +7,7 @@ from flask import Request, Response
 from werkzeug.routing import Map, Rule
 
 from functions.common import logs, options
-from functions.common.app import backends, dispatch, traceparent
+from functions.common.app import backends, dispatch, take_large_body, traceparent
 from functions.common.bearer import principal
 from functions.common.errors import Invalid, TooLarge
 from functions.common.job import Job, describe
@@ -54,7 +53,7 @@ def _parts(request: Request) -> "Iterator[Field | File]":
     from functions.upload import intake
 
     # The stream is counted while it is read, so the small limit of other requests is lifted.
-    request.max_content_length = sys.maxsize
+    take_large_body(request)
     if request.mimetype == "multipart/form-data":
         boundary = request.mimetype_params.get("boundary")
         if not boundary:

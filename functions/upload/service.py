@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -95,7 +95,7 @@ class Intake:
                 raise Invalid("There is no file; send it in the form field `file`.", field="file")
             self._promise(job, source, chosen)
         self._announce(job)
-        return self._jobs.get(job.id) or job
+        return replace(job, state=State.QUEUED, options=chosen, sources=(source,))
 
     def _store(self, upload: Upload, file: File, chosen: options.Options, undo: list[Job]) -> tuple[Job, Stored]:
         chunks = _checked(file.chunks)
@@ -154,8 +154,9 @@ class Intake:
         except BaseException:
             for job in begun:
                 try:
-                    self._blobs.delete(source_key(job.id, 0))
-                    self._jobs.discard(job.id)
+                    # The row first: if it became a promise after all, the blob is what was promised.
+                    if self._jobs.discard(job.id):
+                        self._blobs.delete(source_key(job.id, 0))
                 except ServiceError:
                     # recover takes away what stays in state receiving.
                     _log.warning("an interrupted upload could not be undone", extra={"job": job.id}, exc_info=True)

@@ -1,7 +1,9 @@
 """A client of the HTTP API, for the command line and for tests."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import urljoin
@@ -11,7 +13,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 _CHUNK_BYTES: Final = 1024 * 1024
-_TIMEOUT_SECONDS: Final = (10, 120)
+#: The connection's own limit also holds for each piece that is sent, so pieces are small enough for slow lines.
+_SENT_BYTES: Final = 64 * 1024
+_TIMEOUT_SECONDS: Final = (20, 120)
 
 
 class ApiError(Exception):
@@ -41,7 +45,7 @@ class Client:
         Raises:
             ApiError: the server does not know the account.
         """
-        token = self._call("POST", "login", auth=(email, password)).text
+        token = self._call("POST", "login", auth=(email.encode(), password.encode())).text
         self._session.headers["Authorization"] = f"Bearer {token}"
 
     def upload(self, path: Path, options: Mapping[str, str], sent: Callable[[int], None]) -> dict[str, Any]:
@@ -55,9 +59,11 @@ class Client:
         Raises:
             ApiError: it was refused.
         """
+        # On this machine a name need not be text.
+        name = os.fsencode(path.name).decode(errors="replace")
         with path.open("rb") as file:
             body = _Counted(file, path.stat().st_size, sent)
-            answer = self._call("POST", "upload", data=body, params={**options, "filename": path.name})
+            answer = self._call("POST", "upload", data=body, params={**options, "filename": name})
         job: dict[str, Any] = answer.json()
         return job
 
@@ -107,18 +113,23 @@ class Client:
             time.sleep(wait)
             wait = min(1.0, wait * 1.3)
 
-    def download(self, job: Mapping[str, Any], target: IO[bytes]) -> None:
-        """Write a job's MP3 to an open file.
+    def download(self, job: Mapping[str, Any], target: IO[bytes], stopping: Callable[[], bool]) -> None:
+        """Write a job's MP3 to an open file; what is cut off is fetched on by ranges.
 
         Raises:
             ApiError: it could not be had whole.
         """
-        with self._call("GET", job["links"]["download"].lstrip("/"), stream=True) as answer:
-            try:
+        size_bytes = job["size_bytes"]
+        while (begun := target.tell()) < size_bytes:
+            headers = {"Range": f"bytes={begun}-"}
+            answer = self._call("GET", f"download?fid={job['id']}", stream=True, headers=headers)
+            with answer, suppress(requests.RequestException):
                 for chunk in answer.iter_content(_CHUNK_BYTES):
                     target.write(chunk)
-            except requests.RequestException as error:
-                raise ApiError("The download was cut off; try again.") from error
+                    if stopping():
+                        raise ApiError("The download was stopped.")
+            if target.tell() == begun:
+                raise ApiError("The download was cut off; try again.")
 
     def _call(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
@@ -145,7 +156,7 @@ class _Counted:
 
     def read(self, _size: int = -1) -> bytes:
         # The HTTP client asks for 16 KiB at a time, which costs more than the bytes themselves.
-        chunk = self._file.read(_CHUNK_BYTES)
+        chunk = self._file.read(_SENT_BYTES)
         self._sent(self._file.tell())
         return chunk
 

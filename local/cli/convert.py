@@ -34,7 +34,7 @@ def convert(
         bar = bars.add(task.source.name)
         try:
             _one(task, client, options, force=force, bar=bar, stopping=stopping)
-        except (ConvertError, ApiError, OutputError) as error:
+        except (ConvertError, ApiError, OutputError, OSError) as error:
             bar.end("failed")
             bars.console.print(f"[red]✗[/red] {printable(task.source.name)}: {printable(str(error))}")
             return False
@@ -54,12 +54,18 @@ def _one(
 ) -> None:
     check(task, force=force)
     size_bytes = task.source.stat().st_size or 1
-    job = client.upload(task.source, options, lambda sent: bar.uploaded(sent / size_bytes))
+
+    def sent(count: int) -> None:
+        if stopping.is_set():
+            raise ConvertError("The upload was stopped.")
+        bar.uploaded(count / size_bytes)
+
+    job = client.upload(task.source, options, sent)
     job = client.follow(job["id"], bar.job, stopping.is_set)
     if job["state"] != "succeeded":
         raise ConvertError(job["message"] or f"The job is {job['state']}.")
     with writing(task.target, force=force) as file:
-        client.download(job, file)
+        client.download(job, file, stopping.is_set)
     bar.end("done")
     minutes, seconds = divmod(round(job["duration_seconds"]), 60)
     bar.tell(f"[green]✓[/green] {printable(task.target)}  {minutes}:{seconds:02} min, {job['size_bytes'] / 1e6:.1f} MB")
@@ -77,7 +83,7 @@ def own_server(sources: Sequence[Path], folder: Path) -> Iterator[Client]:
     with tempfile.TemporaryDirectory(prefix="video2mp3-", dir=_roomy(sources, folder)) as name:
         limits = {"MAX_UPLOAD_BYTES": "0", "MAX_DURATION_SECONDS": "0", "CONVERT_SECONDS": "0", "DOWNLOAD_SECONDS": "0"}
         chosen = settings(Path(name), env={**limits, **_tuning()})
-        with LocalServer(chosen, port=0, timeouts=False) as server:
+        with LocalServer(chosen, Path(name), port=0, timeouts=False) as server:
             config = server.backends.config
             account = Accounts(server.backends.database).add(_OWNER, "")
             if account is None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,15 +27,20 @@ class Task:
 def plan(sources: Sequence[Path], directory: Path | None) -> list[Task]:
     """Give each source, named once, a target of its own."""
     tasks: list[Task] = []
-    taken: set[Path] = set()
+    taken: set[str] = set()
     for source in dict.fromkeys(path.absolute() for path in sources):
         folder = (directory or source.parent).absolute()
         names = [mp3_name(source.name), f"{source.name}.mp3"]
         names += [f"{source.stem} ({number}).mp3" for number in range(2, len(sources) + 2)]
-        target = next(folder / name for name in names if folder / name not in taken)
-        taken.add(target)
+        target = next(folder / name for name in names if _same(folder / name) not in taken)
+        taken.add(_same(target))
         tasks.append(Task(source, target))
     return tasks
+
+
+def _same(path: Path) -> str:
+    """What is equal for names that some file systems take for one."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def check(task: Task, *, force: bool) -> None:
@@ -43,7 +49,13 @@ def check(task: Task, *, force: bool) -> None:
     Raises:
         OutputError: the source cannot be read, or the target must not be written.
     """
-    source, target = task.source, task.target
+    try:
+        _check(task.source, task.target, force=force)
+    except OSError as error:
+        raise OutputError(f"{error.filename or task.source}: {error.strerror}.") from error
+
+
+def _check(source: Path, target: Path, *, force: bool) -> None:
     if not source.exists():
         raise OutputError(f"There is no file {source}.")
     if not source.is_file() or not os.access(source, os.R_OK):

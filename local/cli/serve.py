@@ -31,7 +31,7 @@ def serve_all(*, port: int, state: Path | None) -> None:
         with locked(directory):
             chosen = settings(directory)
             logs.setup(load(chosen).log_format)
-            with LocalServer(chosen, port=port) as server:
+            with LocalServer(chosen, directory, port=port) as server:
                 sys.stderr.write(f"video2mp3 serves on {server.url}  (state in {directory}; Ctrl-C ends it)\n")
                 stop.wait()
     except InUseError as error:
@@ -50,7 +50,7 @@ def serve_one(function: str, *, port: int, state: Path | None) -> None:
         raise SettingError(f"there is no function {function!r}; there are {', '.join(NEEDS)}")
     chosen = dict(os.environ)
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
-        chosen = {"PUBLIC_URL": "http://localhost:8080", **settings(state or default_directory())}
+        chosen = {"PUBLIC_URL": "http://localhost:8080", **settings((state or default_directory()).absolute())}
     if "BROKER_URL" in NEEDS[function] and not chosen.get("K_SINK") and chosen.get("BROKER_URL") == "memory:":
         raise SettingError(f"{function} alone needs to know where events go: set BROKER_URL or K_SINK")
     load(chosen, function=function)

@@ -1,6 +1,7 @@
 """The way in, as nginx is in the cluster: one origin, its paths routed by `knative/gateway/paths.map`."""
 
 import re
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -109,5 +110,7 @@ def _refusal(request: Request) -> Response | None:
 
 
 def _problem(status: int, title: str, detail: str) -> Response:
-    body = json.dumps({"title": title, "status": status, "detail": detail})
-    return Response(body, status=status, content_type="application/problem+json")
+    request_id = uuid.uuid4().hex
+    body = json.dumps({"title": title, "status": status, "detail": detail, "request_id": request_id})
+    headers = {"X-Request-Id": request_id}
+    return Response(body, status=status, headers=headers, content_type="application/problem+json")

@@ -23,6 +23,7 @@ from local.delivery.memory import MemoryBroker
 from local.delivery.triggers import Destination, load_ping, load_triggers
 from local.server.gateway import Gateway, InFlight, Internal, WSGIApp
 from local.server.page import create_page
+from local.server.state import WORK, blobs_url, database_url
 
 _EVENTING: Final = Path(__file__).parents[2] / "eventing"
 _HOST: Final = "127.0.0.1"
@@ -35,11 +36,13 @@ class LocalServer:
 
     Args:
         settings: as functions.common.config reads them.
+        directory: the state directory.
         port: where the gateway listens on 127.0.0.1; 0 for any free port.
         timeouts: whether deliveries keep the triggers' time limits.
     """
 
-    def __init__(self, settings: Mapping[str, str], *, port: int, timeouts: bool = True) -> None:
+    def __init__(self, settings: Mapping[str, str], directory: Path, *, port: int, timeouts: bool = True) -> None:
+        self._directory = directory
         self._public, self._internal = _listen(port), _listen(0)
         #: Where the gateway is.
         self.url = f"http://localhost:{self._public.port}"
@@ -61,14 +64,14 @@ class LocalServer:
 
     def __enter__(self) -> Self:
         """Put right what an earlier run left, then serve."""
+        # The directory's lock is ours, so whatever lies in it is nobody else's: every lease is dead, and nobody has
+        # to wait for its end. A database or a store elsewhere may have other users.
         config = self.backends.config
-        if config.work_dir:
-            shutil.rmtree(config.work_dir, ignore_errors=True)
-            Path(config.work_dir).mkdir(mode=0o700, parents=True)
-        if isinstance(self.backends.blobs, DirectoryBlobs):
+        shutil.rmtree(self._directory / WORK, ignore_errors=True)
+        if config.blobs_url == blobs_url(self._directory) and isinstance(self.backends.blobs, DirectoryBlobs):
             self.backends.blobs.sweep()
-        # The directory's lock is ours, so every lease is dead and nobody has to wait for its end.
-        Overdue(self.backends.database).forget_leases()
+        if config.database_url == database_url(self._directory):
+            Overdue(self.backends.database).forget_leases()
         for server in (self._public, self._internal):
             threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
         self._broker.start()
@@ -84,13 +87,13 @@ class LocalServer:
         self.backends.draining.set()
         self.backends.halting.set()
         self._public.shutdown()
+        self._public.server_close()
         self._clock.stop()
         self._broker.stop(1.0)
         with self._idle:
             self._idle.wait_for(lambda: self._active == 0, max(0.0, ends - time.monotonic()))
         self._internal.shutdown()
-        for server in (self._public, self._internal):
-            server.server_close()
+        self._internal.server_close()
         self.backends.close()
 
     def _address(self, destination: Destination) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+#: Scratch space below the state directory, emptied at each start.
+WORK: Final = "work"
 _KEYS: Final = "keys.json"
 
 
@@ -46,16 +48,28 @@ def settings(directory: Path, *, env: Mapping[str, str] = os.environ) -> dict[st
     """Every setting of a run on this machine; what the environment says goes before the defaults."""
     place = quote(str(directory))
     defaults = {
-        "DATABASE_URL": f"sqlite:///{directory}/video2mp3.db",
-        "BLOBS_URL": f"file://{place}/blobs",
+        "DATABASE_URL": database_url(directory),
+        "BLOBS_URL": blobs_url(directory),
         "MAIL_URL": f"file://{place}/mail",
         "BROKER_URL": "memory:",
-        "WORK_DIR": str(directory / "work"),
+        "WORK_DIR": str(directory / WORK),
         "CONVERT_SLOTS": str(os.cpu_count() or 1),
         "LOG_FORMAT": "text",
         **_secrets(directory),
     }
     return {**defaults, **{name: value for name, value in env.items() if value}}
+
+
+def database_url(directory: Path) -> str:
+    """The SQLite database of a state directory, whose name may hold anything."""
+    from sqlalchemy import URL
+
+    return URL.create("sqlite", database=str(directory / "video2mp3.db")).render_as_string()
+
+
+def blobs_url(directory: Path) -> str:
+    """The blobs of a state directory."""
+    return f"file://{quote(str(directory))}/blobs"
 
 
 def _secrets(directory: Path) -> dict[str, str]:

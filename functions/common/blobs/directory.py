@@ -42,8 +42,12 @@ class DirectoryBlobs:
 
     def open(self, key: str) -> BinaryIO:
         """See Blobs.open."""
+        path = self._path(key)
         with _translated():
-            return self._path(key).open("rb")
+            try:
+                return path.open("rb")
+            except FileNotFoundError as error:
+                raise BlobMissing from error
 
     def fetch(self, key: str, path: Path) -> None:
         """See Blobs.fetch; a hard link where both are on one file system."""
@@ -51,6 +55,10 @@ class DirectoryBlobs:
         with _translated():
             try:
                 os.link(source, path)
+            except FileNotFoundError as error:
+                if path.parent.exists():
+                    raise BlobMissing from error
+                raise
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
                     raise
@@ -120,8 +128,6 @@ def _sync_folder(folder: Path) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise BlobMissing from error
     except OSError as error:
         if error.errno in _FULL:
             raise StorageFull(retry_after_seconds=60) from error

@@ -1,5 +1,6 @@
 """Mail over SMTP (RFC 5321) with TLS, one connection per message (`MAIL_URL=smtp://...` or `smtps://...`)."""
 
+import re
 import smtplib
 import ssl
 from dataclasses import dataclass, field
@@ -15,6 +16,11 @@ from functions.notify.mail.session import Session
 #: Answers to MAIL, RCPT and DATA that say how we are set up, not what is wrong with the message: bad sequence
 #: (some servers mean "log in first"), authentication needed, too weak, failed, encryption needed (RFC 4954, 6).
 _SETUP_CODES: Final = frozenset({503, 530, 534, 535, 538})
+
+
+#: Enhanced codes (RFC 3463) about mailboxes that are full, systems, routing, protocol and policy: a quota that is used
+#: up or a relay that is closed to us may be another matter tomorrow; an address (5.1) or a content (5.6) will not.
+_MAY_PASS = re.compile(r"5\.[23457]\.\d")
 
 
 class Security(StrEnum):
@@ -125,7 +131,7 @@ def _refusal(command: str, code: int, words: bytes | str) -> MailRefused | MailU
     """Choose the error for an answer; the log gets code and words, which for these commands hold no login."""
     text = words.decode("ascii", "replace") if isinstance(words, bytes) else words
     shown = f"{command}: {code} " + "".join(filter(str.isprintable, text[:200]))
-    if 500 <= code < 600 and code not in _SETUP_CODES:
+    if 500 <= code < 600 and code not in _SETUP_CODES and not _MAY_PASS.match(text.lstrip()):
         return MailRefused(shown)
     return MailUnavailable(shown)
 

@@ -1,0 +1,57 @@
+"""The recordings that benchmarks convert, and the bare ffmpeg that they are measured against."""
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+#: A sweep and a pulsing tone left, a swelling tone right: with the noise below, V2 makes of it what it makes of music
+#: (197 kbit/s). Silence or a plain sine would be far less work for LAME.
+_TONES: Final = (
+    "aevalsrc='0.25*sin(2*PI*(220+110*sin(t/3))*t)+0.15*sin(2*PI*587*t)*gt(mod(t,0.5),0.25)"
+    "|0.25*sin(2*PI*330*t)*(0.6+0.4*sin(5*t))':s=44100"
+)
+_NOISE: Final = "anoisesrc=color=pink:amplitude=0.25:r=44100:seed=1"
+_MIX: Final = "[2:a]pan=stereo|c0=c0|c1=c0[noise];[1:a][noise]amix=inputs=2:normalize=0[sound]"
+#: This much is made; longer recordings repeat it.
+_ORIGINAL_SECONDS: Final = 60
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a piece of work took."""
+
+    wall_seconds: float
+    #: User and system time of all processes it needed.
+    cpu_seconds: float
+
+
+def make_video(path: Path, *, seconds: int) -> None:
+    """Make an MP4 with H.264 of 64 x 64 pixels and stereo AAC that sounds about as busy as music."""
+    original = path.with_suffix(".original.mp4")
+    _ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=5", "-f", "lavfi", "-i", _TONES, "-f", "lavfi", "-i", _NOISE),
+        *("-filter_complex", _MIX, "-map", "0:v", "-map", "[sound]", "-t", str(min(seconds, _ORIGINAL_SECONDS))),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-b:a", "160k", str(original)),
+    )
+    _ffmpeg("-stream_loop", "-1", "-i", str(original), "-t", str(seconds), "-c", "copy", str(path))
+    original.unlink()
+
+
+def bare(source: Path, target: Path) -> Cost:
+    """Convert with nothing but ffmpeg, as one would type it."""
+    command = ["ffmpeg", "-y", "-i", str(source), "-vn", "-q:a", "2", str(target)]
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return Cost(wall, used.ru_utime + used.ru_stime)
+
+
+def _ffmpeg(*arguments: str) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *arguments], check=True)
