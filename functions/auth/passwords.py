@@ -1,8 +1,8 @@
 """Hashing and checking passwords: argon2id (RFC 9106) with the parameters of OWASP's password storage page."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Final
 
@@ -20,8 +20,7 @@ def hash_password(password: str) -> str:
     Raises:
         Unavailable: too many are being hashed right now.
     """
-    with _turn():
-        return str(_scheme().hash(password))
+    return str(_in_turn(lambda: _scheme().hash(password)))
 
 
 def check_password(password: str, password_hash: str | None) -> bool:
@@ -30,21 +29,24 @@ def check_password(password: str, password_hash: str | None) -> bool:
     Raises:
         Unavailable: too many are being hashed right now.
     """
-    with _turn():
-        if password_hash is None:
-            _scheme().verify(password, _nobodys_hash())
-            return False
-        return bool(_scheme().verify(password, password_hash))
+    fits = _in_turn(lambda: _scheme().verify(password, password_hash or _nobodys_hash()))
+    return bool(fits) and password_hash is not None
 
 
-@contextmanager
-def _turn() -> Iterator[None]:
+def _in_turn(work: Callable[[], object]) -> object:
     if not _turns.acquire(timeout=_WAIT_SECONDS):
         raise Unavailable("Too many logins at once; please try again.", retry_after_seconds=2)
     try:
-        yield
+        return _threads().submit(work).result()
     finally:
         _turns.release()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    # The C library keeps what a hash took for the thread that took it: in threads of their own two hashes cost their
+    # memory once, in the threads of requests each would keep its own.
+    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="argon2")
 
 
 @cache

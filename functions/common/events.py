@@ -66,7 +66,7 @@ def read(headers: Mapping[str, str], body: bytes) -> CloudEvent:
     """
     try:
         return from_http(headers, body)
-    except (GenericException, ValueError, TypeError, AttributeError) as error:
+    except (GenericException, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedEvent(str(error)) from error
 
 

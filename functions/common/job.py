@@ -76,6 +76,8 @@ class Job:
     run: int
     #: Fencing number, raised by each claim and never lowered.
     attempt: int
+    #: Claims of this run.
+    claims: int
     phase: str | None
     #: 0 to 100 of the present phase's work.
     percent: int

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
 
-from sqlalchemy import Row, Update, and_, case, func, insert, literal, or_, select, update
+from sqlalchemy import Row, Update, and_, case, delete, func, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -142,13 +142,20 @@ class Jobs:
     def discard(self, job_id: str) -> bool:
         """Make a tombstone of an upload that did not come to its end; False if it did after all.
 
-        recover removes it, so that a blob that cannot be deleted right now is not forgotten.
+        `forget` or recover removes it, so that a blob that cannot be deleted right now is not forgotten.
         """
         return self._change(
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state == State.RECEIVING)
             .values(deleted=now(), due=None, idempotency_key=None)
         )
+
+    def forget(self, job_id: str) -> None:
+        """Remove the tombstone of a discarded upload whose blob is gone."""
+        with self._database.write() as connection:
+            connection.execute(
+                delete(jobs).where(jobs.c.id == job_id, jobs.c.state == State.RECEIVING, jobs.c.deleted.is_not(None))
+            )
 
     # What convert does.
 
@@ -398,7 +405,7 @@ _FRESH: Final[dict[str, Any]] = {
 
 #: Columns that a Job has under the same name and as they are.
 _SAME: Final = (
-    *("id", "owner", "filename", "reason", "run", "attempt", "phase", "percent", "duration_seconds"),
+    *("id", "owner", "filename", "reason", "run", "attempt", "claims", "phase", "percent", "duration_seconds"),
     *("created", "started", "finished", "expires", "updated", "deleted", "traceparent"),
 )
 

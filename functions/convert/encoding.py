@@ -1,6 +1,5 @@
 """From a source file to an MP3 that may be published, or the reason why there is none."""
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ _LIE_SECONDS: Final = 60.0
 _DECODED: Final = 0.95
 #: Looking at a header takes no longer.
 _HEADER_SECONDS: Final = 20.0
-#: A disk with less than this is full.
-_LEAST_FREE_BYTES: Final = 1024 * 1024
 #: CBR 320, the most that is ever written, in bytes a second.
 _MOST_BYTES_A_SECOND: Final = 40_000
 _SIGXCPU, _SIGXFSZ = -24, -25
@@ -178,8 +175,9 @@ def _raise_if_failed(ended: Ended, report: Report, source: Path, options: Option
         raise Failed(ended.stopped)
     if ended.exit_code in (0, _PARTLY_FAILED):
         return
-    # The disk itself is asked: what the log says may be a stranger's words.
-    if shutil.disk_usage(source.parent).free < _LEAST_FREE_BYTES:
+    if report.not_started:
+        raise Unavailable("ffmpeg cannot be started under its limits here.")
+    if report.out_of_space:
         raise Unavailable("There is no room left to convert in.", retry_after_seconds=60)
     if ended.exit_code in _ENDED_FROM_OUTSIDE:
         raise Stopped

@@ -18,6 +18,7 @@ _ENCODED: Final = re.compile(
     _PREFIX + r" {2}Output stream #0:0 \(audio\): \d{1,18} frames encoded \((\d{1,18}) samples\)"
 )
 _CUT_OFF: Final = re.compile(r"\[[^\]]{1,80}\] .{0,120}(?:File ended prematurely|partial file)")
+_NO_SPACE: Final = re.compile(r"\S.{0,200}: No space left on device")
 _RATE: Final = re.compile(r"(\d{1,9}) Hz")
 #: Codec tags of protected audio: Common Encryption (ISO 23001-7) and Apple's FairPlay.
 _ENCRYPTED: Final = re.compile(r"\((?:enca|drms) /")
@@ -32,6 +33,9 @@ class Report:
         #: Whether the file has an audio stream at all.
         self.has_audio = False
         self.encrypted = False
+        self.out_of_space = False
+        #: A limit could not be set, so ffmpeg was not even started.
+        self.not_started = False
         #: The file ended where more was to come.
         self.cut_off = False
         #: Packets that were demuxed and frames that were decoded of them, or None before the end.
@@ -46,6 +50,10 @@ class Report:
         """Take one line of standard error."""
         if line.startswith("Output #0, mp3, to "):
             self._in_output = True
+        elif line.startswith(("prlimit: ", "setpriv: ")):
+            self.not_started = True
+        elif _NO_SPACE.match(line):
+            self.out_of_space = True
         elif _CUT_OFF.match(line):
             self.cut_off = True
         self._read_dump(line)

@@ -1,5 +1,6 @@
 """The finished MP3: read back in-process before anybody may have it, and its tags put in order."""
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,9 @@ def keep_tags(path: Path) -> None:
     """Leave the tags that people know, and none of what containers and muxers add.
 
     A tag that cannot be read is dropped whole: it is not worth a failed conversion.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     try:
         given = ID3(path)
@@ -52,6 +56,9 @@ def keep_tags(path: Path) -> None:
                 frame.encoding = 3
                 frame.text = [text]
                 kept.add(frame)
-    given.delete(path)
-    if kept:
-        kept.save(path, v2_version=4)
+    try:
+        given.delete(path)
+        if kept:
+            kept.save(path, v2_version=4)
+    except MutagenError as error:
+        raise OSError(errno.EIO, "the tags cannot be written") from error

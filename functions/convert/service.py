@@ -21,7 +21,7 @@ from functions.common.events import Notice
 from functions.common.job import Job, State, Stored, source_key
 from functions.convert.encoding import Bounds, Failed, Stopped, encode
 from functions.convert.heartbeat import Heartbeat
-from functions.convert.slots import slot
+from functions.convert.slots import slots
 
 if TYPE_CHECKING:
     from functions.common.blobs import Blobs
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Kept back of the deadline for checking and storing.
 _AFTER_FFMPEG_SECONDS: Final = 60.0
+#: Claims that came to nothing, after which a job runs alone in its process.
+_SUSPECT_CLAIMS: Final = 2
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +72,7 @@ class Converter:
         from functions.common.jobs import Claim
 
         began = time.monotonic()
-        with slot(self._terms.slots):
+        with slots(self._terms.slots).held(alone=self._is_suspect(notice)):
             if self._halting():
                 raise Unavailable("This converter is stopping.")
             claim, job = self._jobs.claim(notice.job_id, notice.run)
@@ -82,6 +84,11 @@ class Converter:
                     return None
                 job = self._jobs.get(notice.job_id)
         return _outcome(job, notice)
+
+    def _is_suspect(self, notice: Notice) -> bool:
+        """Whether the job may have taken workers down before: such a one must not take neighbours with it again."""
+        job = self._jobs.get(notice.job_id)
+        return job is not None and job.claims >= _SUSPECT_CLAIMS
 
     def _convert(self, job: Job, began: float) -> bool:
         """Work on a claimed job; whether the row now says how it ended."""
@@ -124,7 +131,7 @@ class Converter:
                 heartbeat.tell("encoding", percent)
                 crash_point("encoding", self._terms.crash_at)
 
-            progress(0)
+            heartbeat.tell("encoding", 0)
             duration = encode(
                 source,
                 target,

@@ -16,22 +16,39 @@ from functions.common.errors import Unavailable
 WAIT_SECONDS: Final = 60.0
 
 
-@contextmanager
-def slot(count: int) -> Iterator[None]:
-    """Hold one of the process's slots.
+class Slots:
+    """The slots of a process.
 
-    Raises:
-        Unavailable: none came free in time.
+    Args:
+        count: how many there are.
     """
-    slots = _slots(count)
-    if not slots.acquire(timeout=WAIT_SECONDS):
-        raise Unavailable("This converter is busy.", retry_after_seconds=5)
-    try:
-        yield
-    finally:
-        slots.release()
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._count = count
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def held(self, *, alone: bool) -> Iterator[None]:
+        """Hold one slot, or all of them where the work may take its process down.
+
+        Raises:
+            Unavailable: none came free in time.
+        """
+        wanted = self._count if alone else 1
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._free >= wanted, WAIT_SECONDS):
+                raise Unavailable("This converter is busy.", retry_after_seconds=5)
+            self._free -= wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += wanted
+                self._changed.notify_all()
 
 
 @cache
-def _slots(count: int) -> threading.BoundedSemaphore:
-    return threading.BoundedSemaphore(count)
+def slots(count: int) -> Slots:
+    """The process's slots."""
+    return Slots(count)

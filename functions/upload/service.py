@@ -157,6 +157,7 @@ class Intake:
                     # The row first: if it became a promise after all, the blob is what was promised.
                     if self._jobs.discard(job.id):
                         self._blobs.delete(source_key(job.id, 0))
+                        self._jobs.forget(job.id)
                 except ServiceError:
                     # recover takes away what stays in state receiving.
                     _log.warning("an interrupted upload could not be undone", extra={"job": job.id}, exc_info=True)

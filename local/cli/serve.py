@@ -1,5 +1,6 @@
 """`video2mp3 serve`: everything in one process, or one function under gunicorn."""
 
+import logging
 import os
 import signal
 import sys
@@ -34,6 +35,9 @@ def serve_all(*, port: int, state: Path | None) -> None:
             with LocalServer(chosen, directory, port=port) as server:
                 sys.stderr.write(f"video2mp3 serves on {server.url}  (state in {directory}; Ctrl-C ends it)\n")
                 stop.wait()
+        # A thread that still waits for a client who does not read must not hold up the end.
+        logging.shutdown()
+        os._exit(0)
     except InUseError as error:
         raise SettingError(str(error)) from error
     except OSError as error:

@@ -4,6 +4,8 @@ Exit codes: 0 measured, 1 measured and a bound was missed (with --strict only), 
 """
 
 import json
+import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from enum import StrEnum
@@ -73,5 +75,11 @@ def main(
     raise typer.Exit(1 if strict and missed else 0)
 
 
+def _ended(number: int, _frame: object) -> None:
+    """Leave no server and no file behind."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _ended)
     typer.run(main)

@@ -1,5 +1,6 @@
 """All functions in one process: the gateway in front, their own addresses behind, events by the local dispatcher."""
 
+import io
 import logging
 import shutil
 import threading
@@ -28,6 +29,7 @@ from local.server.state import WORK, blobs_url, database_url
 _EVENTING: Final = Path(__file__).parents[2] / "eventing"
 _HOST: Final = "127.0.0.1"
 _STOP_SECONDS: Final = 4.0
+_READ_BYTES: Final = 4 * 1024 * 1024
 _log = logging.getLogger("server")
 
 
@@ -68,6 +70,8 @@ class LocalServer:
         # to wait for its end. A database or a store elsewhere may have other users.
         config = self.backends.config
         shutil.rmtree(self._directory / WORK, ignore_errors=True)
+        for unfinished in (*self._directory.glob("mail/.*.part"), *self._directory.glob("keys.*.new")):
+            unfinished.unlink()
         if config.blobs_url == blobs_url(self._directory) and isinstance(self.backends.blobs, DirectoryBlobs):
             self.backends.blobs.sweep()
         if config.database_url == database_url(self._directory):
@@ -105,8 +109,19 @@ class LocalServer:
             self._idle.notify_all()
 
 
+class _Reader(io.BufferedReader):
+    """What a client sends; never takes more than a few megabytes at once, as draining a refused body would."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size, _READ_BYTES) if size else size)
+
+
 class _Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = _Reader(self.rfile.detach(), 64 * 1024)
 
     def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - werkzeug's name
         # Requests are logged by the apps, without their query strings.

@@ -77,7 +77,7 @@ def _secrets(directory: Path) -> dict[str, str]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / _KEYS
     if not path.exists():
-        temporary = path.with_suffix(f".{secrets.token_hex(8)}")
+        temporary = path.with_suffix(f".{secrets.token_hex(8)}.new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(_new_secrets(), file)

@@ -1,0 +1,18 @@
+"""What a server leaves in its state directory, read behind its back."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+
+def rows(state: Path, query: str, *values: object) -> list[dict[str, Any]]:
+    """The rows that a query finds in the state directory's database."""
+    with closing(sqlite3.connect(state / "video2mp3.db", timeout=30)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(query, values)]
+
+
+def blobs(state: Path, folder: str = "") -> list[Path]:
+    """Every file below the blobs' folder, half-written ones included."""
+    return sorted(path for path in (state / "blobs" / folder).rglob("*") if path.is_file())
