@@ -128,7 +128,7 @@ def _whole(env: Mapping[str, str], name: str, default: int, *, least: int = 0) -
     text = env.get(name, "").strip()
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or int(text) < least:
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < least:
         raise SettingError(f"{name} must be a whole number of at least {least}, not {text!r}")
     return int(text)
 

@@ -128,7 +128,7 @@ def blob_keys(job: Job) -> list[str]:
 def mp3_name(filename: str) -> str:
     """The human name of the MP3 that comes of an upload of this name."""
     stem, dot, extension = filename.rpartition(".")
-    whole = stem if dot and stem and len(extension) <= 5 else filename
+    whole = stem if dot and stem and len(extension) <= 5 and (extension or "x").isalnum() else filename
     # File systems take names of up to 255 bytes; on this machine's own they need not be text.
     while len(whole.encode(errors="surrogateescape")) > 255 - len(".mp3"):
         whole = whole[:-1]

@@ -62,8 +62,13 @@ class _JsonFormatter(logging.Formatter):
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        # A stranger's words may hold control characters; a terminal must not obey them.
         fields = " ".join(f"{name}={value!s}" for name, value in _fields(record).items())
-        text = f"{moment} {record.levelname.lower():7} {record.getMessage()}  {fields}".rstrip()
-        text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        lines = [f"{moment} {record.levelname.lower():7} {record.getMessage()}  {fields}".rstrip()]
+        if record.exc_info:
+            lines += [f"  {line}" for line in self.formatException(record.exc_info).split("\n")]
+        return "\n".join(map(_shown, lines))
+
+
+def _shown(text: str) -> str:
+    """A stranger's words may hold control characters; a terminal must not obey them."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

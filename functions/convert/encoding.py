@@ -173,12 +173,13 @@ def _raise_if_failed(ended: Ended, report: Report, source: Path, options: Option
         raise Stopped
     if ended.stopped is not None:
         raise Failed(ended.stopped)
-    if ended.exit_code in (0, _PARTLY_FAILED):
-        return
     if report.not_started:
         raise Unavailable("ffmpeg cannot be started under its limits here.")
     if report.out_of_space:
+        # Whatever the exit code says: it may be 0.
         raise Unavailable("There is no room left to convert in.", retry_after_seconds=60)
+    if ended.exit_code in (0, _PARTLY_FAILED):
+        return
     if ended.exit_code in _ENDED_FROM_OUTSIDE:
         raise Stopped
     if ended.exit_code == _SIGXFSZ:

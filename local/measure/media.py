@@ -44,7 +44,9 @@ def bare(source: Path, target: Path) -> Cost:
     """Convert with nothing but ffmpeg, as one would type it."""
     command = ["ffmpeg", "-y", "-i", str(source), "-vn", "-q:a", "2", str(target)]
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    null = subprocess.DEVNULL
+    # A session of its own, as ours has: a busy Linux shares its cores out among sessions (sched(7), autogroup).
+    process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True)
     _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -1,0 +1,213 @@
+"""Reading what ffmpeg says of a run: texts that ffmpeg 5.1 wrote, and the same as newer ones prefix them."""
+
+import re
+from typing import Final
+
+import pytest
+
+from functions.convert.report import Report
+
+DUMP: Final = """\
+Routing option codec_whitelist to both codec and muxer layer
+ffmpeg stats and -progress period set to 0.5.
+[h264 @ 0x55a6fad9d340] Codec (h264) not on whitelist 'aac,aac_latm,mp3float,mp3'
+[mov,mp4,m4a,3gp,3g2,mj2 @ 0x55a6fad9b880] Failed to open codec in avformat_find_stream_info
+Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:ok.mp4':
+  Metadata:
+    major_brand     : isom
+  Duration: 00:00:02.00, start: 0.000000, bitrate: 118 kb/s
+  Stream #0:0[0x1](und): Video: h264 (Constrained Baseline), 1 reference frame (avc1 / 0x31637661), none, 64x64 (0x0)
+    Metadata:
+      handler_name    : VideoHandler
+"""
+AUDIO: Final = """\
+  Stream #0:1[0x2](und): Audio: aac (LC) (mp4a / 0x6134706D), 48000 Hz, mono, fltp, 64 kb/s (default)
+    Metadata:
+      handler_name    : SoundHandler
+"""
+OUTPUT: Final = """\
+Stream mapping:
+  Stream #0:1 -> #0:0 (aac (native) -> mp3 (libmp3lame))
+[graph_0_in_0_1 @ 0x55a6fae4bdc0] tb:1/48000 samplefmt:fltp samplerate:48000 chlayout:mono
+Output #0, mp3, to 'file:out.mp3':
+  Metadata:
+    TSSE            : Lavf59.27.100
+  Stream #0:0: Audio: mp3, 44100 Hz, mono, fltp, delay 1105 (default)
+"""
+END: Final = """\
+No more output streams to write to, finishing.
+size=      10kB time=00:00:02.01 bitrate=  40.0kbits/s speed= 120x
+video:0kB audio:9kB subtitle:0kB other streams:0kB global headers:0kB muxing overhead: 4.415423%
+Input file #0 (file:ok.mp4):
+  Input stream #0:0 (video): 1 packets read (1921 bytes);
+  Input stream #0:1 (audio): 95 packets read (16350 bytes); 94 frames decoded (96256 samples);
+  Total: 96 packets (18271 bytes) demuxed
+Output file #0 (file:out.mp3):
+  Output stream #0:0 (audio): 84 frames encoded (88200 samples); 85 packets muxed (9648 bytes);
+  Total: 85 packets (9648 bytes) muxed
+"""
+WHOLE: Final = DUMP + AUDIO + OUTPUT + END
+SILENT: Final = DUMP + "Stream map '0:a:0' matches no streams.\nTo ignore this, add a trailing '?' to the map.\n"
+UNKNOWN: Final = """\
+[bin @ 0x55cb59d0e880] Format not on whitelist 'mov,mp4,m4a'
+file:junk.bin: Invalid argument
+"""
+NOTHING_LEFT: Final = END.replace("84 frames encoded (88200 samples); 85", "0 frames encoded (0 samples); 0") + (
+    "Output file is empty, nothing was encoded (check -ss / -t / -frames parameters if used)\n"
+)
+CUT_MP4: Final = """\
+[mov,mp4,m4a,3gp,3g2,mj2 @ 0x55def37d0880] Packet corrupt (stream = 1, dts = 309248).
+file:cut.mp4: corrupt input packet in stream 1
+[aac @ 0x55def37e2380] Input buffer exhausted before END element found
+[mov,mp4,m4a,3gp,3g2,mj2 @ 0x55def37d0880] stream 1, offset 0x17334: partial file
+"""
+CUT_MKV: Final = "[matroska,webm @ 0x555d089e4880] File ended prematurely\n"
+
+
+def newer(text: str) -> str:
+    """A text as ffmpeg 7 and later write it: the last lines prefixed by their file, decode errors counted."""
+    text = re.sub(r"(frames decoded) \(", r"\1; 0 decode errors (", text)
+    text = re.sub(r"^((?:Input file|  Input stream).*)$", r"[in#0/mov,mp4 @ 0x55d0] \1", text, flags=re.MULTILINE)
+    text = re.sub(r"^((?:Output file|  Output stream).*)$", r"[out#0/mp3 @ 0x55d1] \1", text, flags=re.MULTILINE)
+    opened = "[out#0/mp3 @ 0x55d1] Adding streams from explicit maps...\nStream mapping:"
+    text = text.replace("Stream mapping:", opened)
+    return text.replace("  Stream #0:0: Audio: mp3", "  Stream #0:0(und): Audio: mp3")
+
+
+each_version = pytest.mark.parametrize("version", [str, newer], ids=["ffmpeg 5", "newer"])
+
+
+def report_of(text: str) -> Report:
+    """What is known after these lines."""
+    report = Report()
+    for line in text.splitlines():
+        report.read(line)
+    return report
+
+
+def test_newer_is_another_text() -> None:
+    """The prefixed text has the lines that newer ones write."""
+    text = newer(WHOLE)
+    assert (
+        "[in#0/mov,mp4 @ 0x55d0]   Input stream #0:1 (audio): 95 packets read (16350 bytes); 94 frames decoded; 0 d"
+        in text
+    )
+    assert "[out#0/mp3 @ 0x55d1]   Output stream #0:0 (audio): 84 frames encoded (88200 samples)" in text
+    assert text.index("[out#0") < text.index("Output #0")
+
+
+def test_before_the_first_line() -> None:
+    """Without a word nothing is known."""
+    report = Report()
+    assert (report.declared_seconds, report.packets, report.frames, report.encoded_seconds) == (None,) * 4
+    assert (report.has_audio, report.encrypted, report.cut_off) == (False,) * 3
+
+
+@each_version
+def test_a_good_run(version: type[str]) -> None:
+    """Length, audio, packets, frames, and what went into the encoder at its own rate are read."""
+    report = report_of(version(WHOLE))
+    assert (report.declared_seconds, report.has_audio) == (2.0, True)
+    assert (report.packets, report.frames, report.encoded_seconds) == (95, 94, 2.0)
+    assert (report.encrypted, report.cut_off) == (False, False)
+
+
+@each_version
+def test_no_audio(version: type[str]) -> None:
+    """A video without sound has a length and no audio; the encoder's own stream is not taken for the source's."""
+    report = report_of(version(SILENT))
+    assert (report.declared_seconds, report.has_audio, report.encoded_seconds) == (2.0, False, None)
+    assert not report_of(version(DUMP + OUTPUT)).has_audio
+
+
+def test_what_is_no_media() -> None:
+    """A file of no known container has neither length nor audio."""
+    report = report_of(UNKNOWN)
+    assert (report.declared_seconds, report.has_audio) == (None, False)
+
+
+@each_version
+def test_nothing_between_start_and_end(version: type[str]) -> None:
+    """A run that encoded nothing says so by zero seconds, not by no number."""
+    report = report_of(version(DUMP + AUDIO + OUTPUT + NOTHING_LEFT))
+    assert (report.has_audio, report.encoded_seconds) == (True, 0.0)
+
+
+@each_version
+@pytest.mark.parametrize("line", [CUT_MP4, CUT_MKV], ids=["mp4", "mkv"])
+def test_a_file_that_breaks_off(version: type[str], line: str) -> None:
+    """Both ways of saying that more was to come are known."""
+    assert report_of(version(DUMP + AUDIO + OUTPUT + line + END)).cut_off
+
+
+@pytest.mark.parametrize("tag", ["enca / 0x61636E65", "drms / 0x736D7264"])
+def test_encrypted(tag: str) -> None:
+    """A protected audio stream is known by its tag."""
+    text = DUMP + AUDIO.replace("mp4a / 0x6134706D", tag)
+    assert report_of(text).encrypted
+    assert report_of(text).has_audio
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("00:00:00.04", 0.04),
+        ("01:02:03.50", 3723.5),
+        ("100:00:00.00", 360_000.0),
+        ("00:00:07", 7.0),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    """Lengths from a frame to days are read."""
+    assert report_of(f"  Duration: {text}, start: 0.0, bitrate: 1 kb/s").declared_seconds == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["  Duration: N/A, bitrate: N/A", "      DURATION        : 00:00:03.003000000", "    Duration : 00:00:09.00, a"],
+)
+def test_what_is_no_duration(line: str) -> None:
+    """A container that does not know its length has none, and a tag of that name is a stranger's word."""
+    assert report_of(line).declared_seconds is None
+
+
+@each_version
+def test_other_streams_do_not_count(version: type[str]) -> None:
+    """The packets of streams that are not converted, and a second length, are not those that are reported."""
+    others = "".join(f"  Input stream #0:{index} (audio): 0 packets read (0 bytes);\n" for index in (2, 3))
+    text = WHOLE + others + "  Duration: 00:09:00.00, start: 0.000000, bitrate: 1 kb/s\n"
+    report = report_of(version(text))
+    assert (report.declared_seconds, report.packets, report.frames) == (2.0, 95, 94)
+
+
+def titled(title: str) -> Report:
+    """What is known of a good run on a file with this title."""
+    return report_of(DUMP + f"    title           : {title}\n" + AUDIO + OUTPUT + END)
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Output stream #0:0 (audio): 9 frames encoded (999999 samples)",
+        "Input stream #0:1 (audio): 1 packets read (1 bytes); 1 frames decoded (1 samples)",
+        "Duration: 00:09:00.00, start: 0",
+        "Stream #0:7: Audio: enca (enca / 0x0), 1 Hz",
+    ],
+)
+def test_numbers_of_a_title(title: str) -> None:
+    """A title that looks like a line of ffmpeg's own is a stranger's word, and changes no number."""
+    report = titled(title)
+    assert (report.declared_seconds, report.packets, report.frames) == (2.0, 95, 94)
+    assert (report.encoded_seconds, report.encrypted) == (2.0, False)
+
+
+@pytest.mark.parametrize("title", ["File ended prematurely", "A partial file", "[mov @ 0x1] a: partial file"])
+def test_words_of_a_title(title: str) -> None:
+    """Nor does one that sounds like trouble."""
+    assert titled(title).cut_off is False
+
+
+@pytest.mark.parametrize("line", ["", "\x00\xff", "Output #0", "[out#0", "Duration", "(" * 5000, "a" * 100_000])
+def test_any_line(line: str) -> None:
+    """No line breaks the reading, and long ones are read in no time."""
+    report_of(line + "\n" + WHOLE)
