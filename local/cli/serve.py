@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Final
 
@@ -25,16 +24,14 @@ def serve_all(*, port: int, state: Path | None) -> None:
     from local.server.run import LocalServer
 
     directory = (state or default_directory()).absolute()
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_signals()
     try:
         with locked(directory):
             chosen = settings(directory)
             logs.setup(load(chosen).log_format)
             with LocalServer(chosen, directory, port=port) as server:
                 sys.stderr.write(f"video2mp3 serves on {server.url}  (state in {directory}; Ctrl-C ends it)\n")
-                stop.wait()
+                os.read(stop, 1)
         # A thread that still waits for a client who does not read must not hold up the end.
         logging.shutdown()
         os._exit(0)
@@ -42,6 +39,20 @@ def serve_all(*, port: int, state: Path | None) -> None:
         raise SettingError(str(error)) from error
     except OSError as error:
         raise SettingError(f"the port {port} or {directory} cannot be used: {error.strerror}") from error
+
+
+def _stop_signals() -> int:
+    """A descriptor that has something to read once SIGINT or SIGTERM came.
+
+    An event that a handler sets would not do: the kernel may give the signal to any thread, and the main thread, whose
+    part the handlers are, would sleep on.
+    """
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    signal.set_wakeup_fd(writable)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    return readable
 
 
 def serve_one(function: str, *, port: int, state: Path | None) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from local.measure.figures import Bound, Figure, compared, interleaved
+from local.measure.figures import Bound, Figure, alone, compared, interleaved
 from local.measure.media import Cost, bare, make_video
 from local.measure.processes import clean_environment
 
@@ -35,7 +35,11 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
     name = f"convert {seconds} s"
     walls = [(ours.wall_seconds, theirs.wall_seconds) for ours, theirs in pairs]
     cpus = [(ours.cpu_seconds, theirs.cpu_seconds) for ours, theirs in pairs]
-    return [compared(f"{name}: wall", "s", walls, _MOST), compared(f"{name}: CPU", "s", cpus, _MOST)]
+    return [
+        compared(f"{name}: wall", "s", walls, _MOST),
+        compared(f"{name}: CPU", "s", cpus, _MOST),
+        alone("convert: our own process's CPU", "ms", [ours.own_cpu_seconds * 1000 for ours, _ in pairs]),
+    ]
 
 
 def _ours(source: Path, directory: Path) -> Cost:

@@ -29,18 +29,21 @@ def main(source: Path, directory: Path) -> None:
         crash_at="",
     )
     converter = Converter(jobs=made.jobs, blobs=made.blobs, terms=terms, halting=made.halting.is_set)
-    cpu, began = _cpu_seconds(), time.perf_counter()
+    own, children = _cpu_seconds(resource.RUSAGE_SELF), _cpu_seconds(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
     reply = converter.handle(notice)
-    wall, cpu = time.perf_counter() - began, _cpu_seconds() - cpu
+    wall = time.perf_counter() - began
+    own, children = _cpu_seconds(resource.RUSAGE_SELF) - own, _cpu_seconds(resource.RUSAGE_CHILDREN) - children
     home.close()
     if reply is None or reply["type"] != events.SUCCEEDED:
         raise RuntimeError(f"the conversion did not succeed: {reply}")
-    sys.stdout.write(json.dumps({"wall_seconds": wall, "cpu_seconds": cpu}) + "\n")
+    cost = {"wall_seconds": wall, "cpu_seconds": own + children, "own_cpu_seconds": own}
+    sys.stdout.write(json.dumps(cost) + "\n")
 
 
-def _cpu_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+def _cpu_seconds(who: int) -> float:
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

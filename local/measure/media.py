@@ -26,6 +26,8 @@ class Cost:
     wall_seconds: float
     #: User and system time of all processes it needed.
     cpu_seconds: float
+    #: What of it our own process took, which is nothing where ffmpeg runs bare.
+    own_cpu_seconds: float = 0.0
 
 
 def make_video(path: Path, *, seconds: int) -> None:

@@ -1,6 +1,8 @@
 """What `/` shows until a page exists: how to convert with curl."""
 
-from flask import Flask, Response, request
+import uuid
+
+from flask import Flask, Response, g, request
 
 from functions.common.app import problem
 
@@ -17,6 +19,15 @@ _WALK = """video2mp3: hand in a video, get an MP3.
 def create_page() -> Flask:
     """Make the WSGI app of every path that is no function's."""
     app = Flask("page", static_folder=None)
+
+    @app.before_request
+    def begin() -> None:
+        g.request_id = uuid.uuid4().hex
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        return response
 
     @app.get("/")
     def walk() -> Response:

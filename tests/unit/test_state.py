@@ -60,6 +60,20 @@ def test_two_first_runs_at_once(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["keys.json"]
 
 
+def test_a_first_run_that_was_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that appear while others are being made are not replaced: somebody signs with them already."""
+    first = settings(tmp_path / "first", env={})
+    keys = (tmp_path / "first" / "keys.json").read_bytes()
+
+    def late() -> dict[str, str]:
+        (tmp_path / "state" / "keys.json").write_bytes(keys)
+        return {"LINK_KEY": "late"}
+
+    monkeypatch.setattr("local.server.state._new_secrets", late)
+    assert settings(tmp_path / "state", env={})["LINK_KEY"] == first["LINK_KEY"]
+    assert (tmp_path / "state" / "keys.json").read_bytes() == keys
+
+
 @pytest.mark.parametrize("name", ["state", "with space", "ümläut \U0001f3ac", "per%20cent", "ques?tion", "ha#sh"])
 def test_every_function_starts_with_them(tmp_path: Path, name: str) -> None:
     """The settings are whole, and point into the directory, whatever its name."""
