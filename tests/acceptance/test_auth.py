@@ -117,7 +117,6 @@ def test_a_malformed_body_is_refused(server: Served, body: str, status: int) -> 
     assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
 
 
-# FAILS NOW: a product bug (500; RecursionError is no BadRequest).
 def test_a_body_that_is_nested_without_end_is_refused(server: Served) -> None:
     """Sixty thousand opening brackets are malformed JSON like any other."""
     headers = {"Content-Type": "application/json"}
@@ -125,7 +124,6 @@ def test_a_body_that_is_nested_without_end_is_refused(server: Served) -> None:
     assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
 
 
-# FAILS NOW: a product bug (500; the surrogate passes as a password and cannot be encoded).
 def test_half_a_character_in_a_password_is_refused(server: Served) -> None:
     """JSON can spell what no UTF-8 holds; it is the client's mistake, not ours."""
     body = '{"email": "half@example.com", "password": "12345678\\ud800"}'
@@ -148,7 +146,6 @@ def test_a_large_body_is_refused(server: Served) -> None:
     assert answer.status_code == 201
 
 
-# FAILS NOW: a product bug (the first 64 KiB are taken for the body).
 def test_a_large_body_of_unknown_length_is_refused(server: Served) -> None:
     """The limit holds without a Content-Length too."""
     body = _padded(64 * 1024 + 1).replace(b"large@", b"chunked@")
@@ -236,7 +233,6 @@ def test_a_missing_account_costs_what_a_wrong_password_costs(server: Served) -> 
     assert 0.5 < missing / present < 2
 
 
-# FAILS NOW: a product bug (each thread's malloc arena keeps the 19 MiB of its hash).
 @pytest.mark.parametrize("function", [None, "auth"], ids=["one process", "gunicorn"])
 def test_a_flood_of_logins_exhausts_nothing(tmp_path: Path, function: str | None) -> None:
     """Of 150 at once each is answered 200 or 503 with Retry-After, in bounded memory, and then all is well."""

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import requests
 
 from tests.support.serving import Served
 
+_TRIES = 3
 _GIBIBYTE = 1 << 30
 _CHUNK = bytes(1 << 20)
 #: A quarter is enough where it really is sent: servers that read on to the end take seconds for a whole one.
@@ -113,6 +115,16 @@ def send(request: pytest.FixtureRequest) -> _Send:
     return chosen
 
 
+def _answered(url: str, case: _Case, send: Callable[[str, _Case], int]) -> int:
+    """The status; asked again where the reset of the half-sent body overtook the answer (RFC 9112, section 9.6)."""
+    for _ in range(_TRIES):
+        with suppress(requests.ConnectionError):
+            status = send(url, case)
+            if status:
+                return status
+    return 0
+
+
 def _check(server: Served, cases: tuple[_Case, ...], send: Callable[[str, _Case], int], *, alone: bool) -> None:
     for case in cases:
         _small(server.url, case)
@@ -120,13 +132,12 @@ def _check(server: Served, cases: tuple[_Case, ...], send: Callable[[str, _Case]
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     idle = _megabytes(pid, "VmRSS")
     assert _megabytes(pid, "VmHWM") - idle < 1, "the peak was not forgotten"
-    statuses = {case.path: send(server.url, case) for case in cases}
+    statuses = {case.path: _answered(server.url, case, send) for case in cases}
     assert _pid(server, alone=alone) == pid, "the worker died on it"
     assert _megabytes(pid, "VmHWM") - idle < _MOST_MEGABYTES
     assert statuses == {case.path: case.status for case in cases}
 
 
-# FAILS NOW for chunked-convert, -notify, -recover and -auth: a product bug (the first 64 KiB are taken for the body).
 @pytest.mark.parametrize("function", _CASES)
 def test_a_function_alone_refuses_a_gigabyte_unread(tmp_path: Path, gigabyte: Path, send: _Send, function: str) -> None:
     """Under gunicorn each function answers what is due, also where it has no such path, in bounded memory."""

@@ -216,7 +216,6 @@ def test_odd_names_are_names(cli: Cli, folder: Path) -> None:
     assert _names(folder) == sorted([*names, *(f"{name.removesuffix('.mp4')}.mp3" for name in names)])
 
 
-# FAILS NOW: a product bug (a traceback: Path.exists of a name that is too long raises OSError in outputs.check).
 def test_a_name_too_long_for_its_mp3_is_told(cli: Cli, folder: Path) -> None:
     """A name without an ending that leaves no room for `.mp3` gets a sentence, or a shorter MP3, but no traceback."""
     source = (folder / "holiday.mp4").rename(folder / ("n" * 255))

@@ -68,7 +68,6 @@ def test_the_file_name_is_the_uploads(job: dict[str, Any], owner: Api) -> None:
     assert unquote(encoded) == f"{_NAME.removesuffix('.mp4')}.mp3"
 
 
-# FAILS NOW: a product bug (two Date lines from the one-process server; its own and that of werkzeug's conditions).
 def test_each_answer_has_one_date(job: dict[str, Any], owner: Api) -> None:
     """Date comes once (RFC 9110, section 6.6.1)."""
     with Wire(owner.url) as wire:
@@ -115,7 +114,6 @@ def test_a_range_behind_the_end_is_416(job: dict[str, Any], owner: Api, mp3: byt
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-# FAILS NOW: a product bug (416 instead of the file).
 def test_a_range_in_an_unknown_unit_is_ignored(job: dict[str, Any], owner: Api, mp3: bytes) -> None:
     """A unit nobody knows asks for nothing (RFC 9110, section 14.2: MUST ignore): the whole file comes."""
     answer = _get(owner, job, Range="items=0-4")
@@ -304,7 +302,6 @@ def _dawdle(api: Api, job_id: str, *, announced: int) -> bytes:
     return got
 
 
-# FAILS NOW: a product bug (nothing bounds a send to a client that reads nothing).
 def test_a_reader_that_stands_still_is_cut_too(downloads: Api, large: tuple[Api, str, bytes]) -> None:
     """A client that takes nothing does not hold its connection, and a thread of ours, beyond the limit."""
     _, job_id, _ = large

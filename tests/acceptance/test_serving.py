@@ -181,7 +181,6 @@ def test_a_foreign_origin_is_refused(server: Served, api: Api, video: Path, orig
     assert own.status_code == 202
 
 
-# FAILS NOW: a product bug (the gateway's own refusals go round the app factory).
 def test_refusals_of_the_gateway_have_a_request_id(server: Served) -> None:
     """X-Request-Id is on every answer, also on those that no function gave."""
     for path, headers in (("/", {"Host": "evil.example"}), ("/login", {"Origin": "https://evil.example"}), ("/", {})):
