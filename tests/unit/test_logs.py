@@ -106,8 +106,10 @@ def test_json_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Traceback" in line["exception"]
 
 
-def test_nobody_forges_a_line(lines: Lines) -> None:
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_nobody_forges_a_line(log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Newlines and control characters in messages, ids and extras make no second line and reach no terminal."""
+    lines = start(log_format, monkeypatch)
     with logs.context(job=EVIL):
         logging.getLogger().info("name: %s", EVIL, extra={"filename_given": EVIL})
     [line] = lines()
