@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Final
 
 from functions.common.errors import Unavailable
+from functions.common.memory import bound_what_is_kept
 
 #: A hash takes 19 MiB, so a flood of logins must wait its turn instead of taking all memory.
 AT_ONCE: Final = 2
@@ -37,22 +37,16 @@ def _in_turn(work: Callable[[], object]) -> object:
     if not _turns.acquire(timeout=_WAIT_SECONDS):
         raise Unavailable("Too many logins at once; please try again.", retry_after_seconds=2)
     try:
-        return _threads().submit(work).result()
+        return work()
     finally:
         _turns.release()
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    # The C library keeps what a hash took for the thread that took it: in threads of their own two hashes cost their
-    # memory once, in the threads of requests each would keep its own.
-    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="argon2")
 
 
 @cache
 def _scheme() -> Any:
     from passlib.hash import argon2
 
+    bound_what_is_kept()
     return argon2.using(type="ID", memory_cost=19 * 1024, time_cost=2, parallelism=1)
 
 

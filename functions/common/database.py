@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, create_engine, event
+from sqlalchemy import BigInteger, Connection, Engine, create_engine, event, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
@@ -84,6 +84,15 @@ class Database:
             connection.begin(),
         ):
             yield connection
+
+    def clock(self) -> int:
+        """The database's time, in microseconds since 1970.
+
+        Raises:
+            Unavailable: the database cannot be reached or is overloaded.
+        """
+        with self.read() as connection:
+            return int(connection.execute(select(now())).scalar_one())
 
     def close(self) -> None:
         """Close every idle connection."""

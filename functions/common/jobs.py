@@ -1,7 +1,8 @@
 """The life of a job: every write to its row, each a conditional UPDATE that says what must still be true.
 
 upload creates and queues, convert claims and ends, the owner cancels, retries and deletes; what recover needs is in
-`functions.recover.overdue`. A write that finds its condition gone hits no row and says so by its return value.
+`functions.recover.overdue`, what the owner reads in `functions.jobs.history`. A write that finds its condition gone
+hits no row and says so by its return value.
 """
 
 from collections.abc import Sequence
@@ -276,35 +277,6 @@ class Jobs:
         """One job; with an owner, only if it is theirs. Deleted ones are gone."""
         mine = [] if owner is None else [jobs.c.owner == owner]
         return self._one(jobs.c.id == job_id, jobs.c.deleted.is_(None), *mine)
-
-    def page(self, owner: str, *, limit: int, before: str | None = None) -> list[Job]:
-        """The owner's jobs, newest first, those older than the job `before`."""
-        older = [] if before is None else [jobs.c.id < before]
-        query = (
-            select(jobs)
-            .where(jobs.c.owner == owner, jobs.c.deleted.is_(None), jobs.c.state != State.RECEIVING, *older)
-            .order_by(jobs.c.id.desc())
-            .limit(limit)
-        )
-        with self._database.read() as connection:
-            return [job_of(row) for row in connection.execute(query)]
-
-    def changed(self, owner: str, *, since: int, job_id: str | None = None, limit: int = 500) -> list[Job]:
-        """The owner's jobs that changed at or after a time of the database's clock, deleted ones among them."""
-        only = [] if job_id is None else [jobs.c.id == job_id]
-        query = (
-            select(jobs)
-            .where(jobs.c.owner == owner, jobs.c.updated >= since, jobs.c.state != State.RECEIVING, *only)
-            .order_by(jobs.c.updated)
-            .limit(limit)
-        )
-        with self._database.read() as connection:
-            return [job_of(row) for row in connection.execute(query)]
-
-    def clock(self) -> int:
-        """The database's time, in microseconds since 1970."""
-        with self._database.read() as connection:
-            return int(connection.execute(select(now())).scalar_one())
 
     def cancel(self, job_id: str, owner: str) -> bool:
         """Stop what has not ended; its worker notices at its next heartbeat."""

@@ -1,5 +1,6 @@
 """jobs over HTTP: history, one job, live events, cancel, retry, delete."""
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import flask
@@ -11,6 +12,9 @@ from functions.common.app import backends, dispatch
 from functions.common.bearer import principal
 from functions.common.errors import Invalid
 from functions.common.job import Job, State, describe
+
+if TYPE_CHECKING:
+    from functions.jobs.history import History
 
 
 def jobs(request: Request) -> Response:
@@ -30,7 +34,7 @@ def _list(request: Request) -> Response:
         except ValueError as error:
             raise Invalid("before must be the id of a job.", field="before") from error
     # One more than was asked for tells whether there is a next page.
-    page = backends().jobs.page(owner, limit=int(limit) + 1, before=before)
+    page = _history().page(owner, limit=int(limit) + 1, before=before)
     shown, more = page[: int(limit)], len(page) > int(limit)
     following = f"/jobs?limit={limit}&before={shown[-1].id}" if more else None
     return flask.jsonify(jobs=[_describe(job) for job in shown], next=following)
@@ -73,7 +77,7 @@ def _events(request: Request, job_id: UUID | None = None) -> Response:
     if job_id is not None:
         service.find(_id(job_id), owner, jobs=made.jobs)
     stream = Stream(
-        jobs=made.jobs,
+        history=_history(),
         owner=owner,
         job_id=None if job_id is None else str(job_id),
         describe=flask.copy_current_request_context(_describe),
@@ -82,6 +86,12 @@ def _events(request: Request, job_id: UUID | None = None) -> Response:
     )
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Response(stream, mimetype="text/event-stream", headers=headers)
+
+
+def _history() -> "History":
+    from functions.jobs.history import History
+
+    return History(backends().database)
 
 
 def _owner(request: Request) -> str:

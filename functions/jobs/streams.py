@@ -10,7 +10,7 @@ from functions.common.errors import Unavailable
 from functions.common.job import ENDED, MICROSECONDS, Job
 
 if TYPE_CHECKING:
-    from functions.common.jobs import Jobs
+    from functions.jobs.history import History
 
 #: As many as leave threads for everything else that the function answers.
 MOST_STREAMS: Final = 16
@@ -30,7 +30,7 @@ class Stream:
     """The changes of one owner's jobs, or of one job, as event-stream bytes; close it when done.
 
     Args:
-        jobs: where the rows are.
+        history: where the rows are read.
         owner: whose jobs.
         job_id: only this one, and the stream ends with it.
         describe: how a job is told.
@@ -44,7 +44,7 @@ class Stream:
     def __init__(
         self,
         *,
-        jobs: "Jobs",
+        history: "History",
         owner: str,
         job_id: str | None,
         describe: Callable[[Job], dict[str, object]],
@@ -60,7 +60,7 @@ class Stream:
             mine.append(self)
             if len(mine) > MOST_OF_ONE_OWNER:
                 mine[0]._superseded.set()
-        self._jobs = jobs
+        self._history = history
         self._owner = owner
         self._job_id = job_id
         self._describe = describe
@@ -69,14 +69,14 @@ class Stream:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes until the time is over, the job has ended, or the process stops."""
-        since = 0 if self._job_id else self._jobs.clock() - _OVERLAP
+        since = 0 if self._job_id else self._history.clock() - _OVERLAP
         told: dict[str, int] = {}
         commented = time.monotonic()
         yield b": welcome\n\n"
         while time.monotonic() < self._ends and not (self._draining.is_set() or self._superseded.is_set()):
             changed = [
                 job
-                for job in self._jobs.changed(self._owner, since=since, job_id=self._job_id)
+                for job in self._history.changed(self._owner, since=since, job_id=self._job_id)
                 # A change is dated when it is written and seen when it is committed, so the last moments are read
                 # again and told only where new.
                 if told.get(job.id) != job.updated

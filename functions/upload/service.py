@@ -12,6 +12,7 @@ from functions.common import events, options
 from functions.common.crash import crash_point
 from functions.common.errors import Conflict, Gone, Invalid, NotMedia, ServiceError, TooLarge, Unavailable
 from functions.common.job import Job, State, Stored, source_key
+from functions.common.memory import bound_what_is_kept
 from functions.upload.hashing import BackgroundSha256
 from functions.upload.intake import Field, File
 from functions.upload.sniff import LOOK_BYTES, not_media
@@ -55,6 +56,7 @@ class Intake:
         self._publisher = publisher
         self._max_bytes = max_bytes
         self._crash_at = crash_at
+        bound_what_is_kept()
 
     def repeated(self, upload: Upload) -> Job | None:
         """The job that an earlier request with the same idempotency key made.

@@ -350,7 +350,7 @@ def test_writers_and_deleters_at_once(store: Store) -> None:
 
     def work(number: int) -> None:
         barrier.wait(10)
-        for turn in range(12):
+        for turn in range(40):
             key = f"mp3s/job/{number}"
             data = f"{number}.{turn}".encode() * 100
             store.put(key, data)

@@ -32,6 +32,7 @@ from functions.common.mails import LEASE_SECONDS as MAIL_LEASE_SECONDS
 from functions.common.mails import MailClaim, Mails
 from functions.common.options import Options
 from functions.common.tables import dead_letters, jobs, mails, metadata
+from functions.jobs.history import History
 from functions.recover.overdue import MAIL_SECONDS, TOMBSTONE_SECONDS, Overdue
 from tests.contract.claimers import ATTEMPTS
 
@@ -57,6 +58,11 @@ class Rig:
     jobs: Jobs
     mails: Mails
     overdue: Overdue
+    history: History
+
+    def clock(self) -> int:
+        """The database's time."""
+        return self.database.clock()
 
     def row(self, job_id: str) -> Row | None:
         """Every column of a job's row."""
@@ -95,7 +101,7 @@ class Rig:
 
     def lapse(self, job_id: str) -> None:
         """Let a job's lease be over."""
-        over = self.jobs.clock() - SECOND
+        over = self.clock() - SECOND
         self.put(job_id, lease_until=over, due=over)
 
     # Jobs in each situation, as the functions bring them there.
@@ -157,7 +163,7 @@ class Rig:
     def expired(self) -> Job:
         """A job whose time is up."""
         job = self.succeeded()
-        self.put(job.id, expires=self.jobs.clock() - SECOND)
+        self.put(job.id, expires=self.clock() - SECOND)
         self.overdue.expire()
         assert self.state(job.id) == "expired"
         return job
@@ -176,7 +182,7 @@ class Rig:
 
     def dead_letter(self, job_id: str, run: int = 1) -> bool:
         """Count a dead letter of an event that was published, if it was, before the dispatcher's last try."""
-        row, now = self.sure_row(job_id), self.jobs.clock()
+        row, now = self.sure_row(job_id), self.clock()
         if row["state"] in ("queued", "converting") and (row["lease_until"] or 0) < now:
             self.put(job_id, published=now - (DELIVERY_SECONDS + 1) * SECOND)
         return self.jobs.count_dead_letter(job_id, run)
@@ -205,7 +211,7 @@ def rig(opened: tuple[str, Database]) -> Rig:
         for table in metadata.sorted_tables:
             connection.execute(table.delete())
     made = Jobs(database, result_days=30, source_days=1)
-    return Rig(url, database, made, Mails(database), Overdue(database))
+    return Rig(url, database, made, Mails(database), Overdue(database), History(database))
 
 
 # The state machine.
@@ -238,7 +244,7 @@ def dead_letters_in_a_row(rig: Rig, job: Job) -> object:
 def long_after(rig: Rig, job: Job, *columns: str) -> None:
     """Shift those of a row's times that are set into the past."""
     row = rig.sure_row(job.id)
-    past = {name: rig.jobs.clock() - SECOND for name in columns if row[name] is not None}
+    past = {name: rig.clock() - SECOND for name in columns if row[name] is not None}
     if past:
         rig.put(job.id, **past)
 
@@ -377,7 +383,7 @@ def test_queue(rig: Rig) -> None:
     queued = rig.read(job.id)
     assert (queued.state, queued.sources, queued.options) == (State.QUEUED, tuple(pieces), Options(quality=4))
     assert queued.filename == "b.mkv"
-    assert rig.sure_row(job.id)["due"] <= rig.jobs.clock()
+    assert rig.sure_row(job.id)["due"] <= rig.clock()
 
 
 def test_still_receiving(rig: Rig) -> None:
@@ -385,7 +391,7 @@ def test_still_receiving(rig: Rig) -> None:
     job = rig.receiving()
     rig.put(job.id, due=1)
     assert rig.jobs.still_receiving(job.id)
-    assert rig.sure_row(job.id)["due"] > rig.jobs.clock() + (RECEIVING_SECONDS - 60) * SECOND
+    assert rig.sure_row(job.id)["due"] > rig.clock() + (RECEIVING_SECONDS - 60) * SECOND
     rig.overdue.abandon()
     assert rig.state(job.id) == "receiving"
 
@@ -427,7 +433,7 @@ def test_heartbeat(rig: Rig) -> None:
     assert rig.jobs.heartbeat(job, phase="encoding", percent=42)
     row = rig.sure_row(job.id)
     assert (row["phase"], row["percent"]) == ("encoding", 42)
-    assert row["lease_until"] > rig.jobs.clock() + (LEASE_SECONDS - 5) * SECOND
+    assert row["lease_until"] > rig.clock() + (LEASE_SECONDS - 5) * SECOND
     assert row["due"] == row["lease_until"]
     assert rig.jobs.claim(job.id, 1)[0] is Claim.LEASED
 
@@ -473,7 +479,7 @@ def test_give_back(rig: Rig) -> None:
     row = rig.sure_row(job.id)
     assert (row["claims"], row["attempt"], row["lease_until"]) == (0, 1, None)
     assert (row["phase"], row["percent"]) == (None, 0)
-    assert row["due"] <= rig.jobs.clock()
+    assert row["due"] <= rig.clock()
     assert rig.claimed(job.id).attempt == 2
 
 
@@ -506,7 +512,7 @@ def test_fifth_claim_gives_up(rig: Rig) -> None:
     assert ended is not None
     assert (ended.state, ended.reason, ended.attempt) == (State.FAILED, "gave_up", 4)
     assert [mail["outcome"] for mail in rig.mail_rows(job.id)] == ["failed"]
-    assert rig.sure_row(job.id)["due"] > rig.jobs.clock()
+    assert rig.sure_row(job.id)["due"] > rig.clock()
 
 
 def test_fifth_claim_waits_for_the_lease(rig: Rig) -> None:
@@ -540,14 +546,14 @@ def after_statement(beginning: str, then: Callable[[], None]) -> Iterator[None]:
 
 def pass_time(rig: Rig, until: int) -> None:
     """Wait until the database's clock is past a moment."""
-    while time.time_ns() // 1000 <= until + 20_000 or rig.jobs.clock() <= until:
+    while time.time_ns() // 1000 <= until + 20_000 or rig.clock() <= until:
         time.sleep(0.01)
 
 
 def test_claim_as_a_lease_ends(rig: Rig) -> None:
     """A claim in the very moment in which the first lease ends is won or refused; it does not end the job."""
     job = rig.converting()
-    moment = rig.jobs.clock() + 300_000
+    moment = rig.clock() + 300_000
     rig.put(job.id, lease_until=moment)
     with after_statement("UPDATE jobs", lambda: pass_time(rig, moment)):
         claim, _ = rig.jobs.claim(job.id, 1)
@@ -557,7 +563,7 @@ def test_claim_as_a_lease_ends(rig: Rig) -> None:
 def test_dead_letter_as_a_lease_ends(rig: Rig) -> None:
     """The first dead letter, in the very moment in which a lease ends, does not end the job."""
     job = rig.converting()
-    moment = rig.jobs.clock() + 300_000
+    moment = rig.clock() + 300_000
     rig.put(job.id, lease_until=moment)
     rig.put(job.id, published=1)
     with after_statement("UPDATE jobs", lambda: pass_time(rig, moment)):
@@ -681,7 +687,7 @@ def test_retry(rig: Rig) -> None:
     assert (again.state, again.run, again.attempt, again.reason) == (State.QUEUED, 2, 1, None)
     assert (again.started, again.finished, again.expires, again.percent) == (None, None, None, 0)
     assert (row["claims"], row["dead_letters"], row["published"]) == (0, 0, None)
-    assert row["due"] <= rig.jobs.clock()
+    assert row["due"] <= rig.clock()
     [mail] = rig.mail_rows(job.id)
     assert mail["undelivered"] is not None
     assert rig.mails.claim(job.id, 1, "failed") is MailClaim.DONE
@@ -709,7 +715,7 @@ def test_each_run_owes_its_own_mail(rig: Rig) -> None:
 def test_retry_without_a_source(rig: Rig) -> None:
     """What has expired by the clock is not run again, even before it is swept."""
     job = rig.failed()
-    rig.put(job.id, expires=rig.jobs.clock() - SECOND)
+    rig.put(job.id, expires=rig.clock() - SECOND)
     assert rig.jobs.retry(job.id, OWNER) is False
     assert rig.state(job.id) == "failed"
 
@@ -729,7 +735,7 @@ def test_delete(rig: Rig) -> None:
     gone = rig.jobs.delete(job.id, OWNER)
     assert gone is not None
     assert (gone.id, gone.attempt, gone.state) == (job.id, 1, State.CANCELLED)
-    assert (rig.jobs.get(job.id), rig.jobs.page(OWNER, limit=5)) == (None, [])
+    assert (rig.jobs.get(job.id), rig.history.page(OWNER, limit=5)) == (None, [])
     row = rig.sure_row(job.id)
     assert (row["due"], row["lease_until"]) == (None, None)
     assert rig.jobs.find_by_key(OWNER, "k") is None
@@ -749,10 +755,10 @@ def test_dead_letters(rig: Rig) -> None:
     """Three dead letters make an idle run due at once, the fourth ends it with its mail due at once."""
     job = rig.queued()
     for count in range(1, DEAD_LETTERS + 1):
-        rig.put(job.id, due=rig.jobs.clock() + DAY)
+        rig.put(job.id, due=rig.clock() + DAY)
         assert rig.dead_letter(job.id) is False
         row = rig.sure_row(job.id)
-        assert (row["state"], row["dead_letters"], row["due"] <= rig.jobs.clock()) == ("queued", count, True)
+        assert (row["state"], row["dead_letters"], row["due"] <= rig.clock()) == ("queued", count, True)
     assert rig.dead_letter(job.id) is True
     ended = rig.read(job.id)
     assert (ended.state, ended.reason) == (State.FAILED, "undeliverable")
@@ -778,7 +784,7 @@ def test_dead_letter_of_a_fresh_event(rig: Rig) -> None:
     before = rig.row(job.id)
     assert rig.jobs.count_dead_letter(job.id, 1) is False
     assert rig.row(job.id) == before
-    rig.put(job.id, published=rig.jobs.clock() - (DELIVERY_SECONDS + 1) * SECOND)
+    rig.put(job.id, published=rig.clock() - (DELIVERY_SECONDS + 1) * SECOND)
     assert rig.jobs.count_dead_letter(job.id, 1) is False
     assert rig.sure_row(job.id)["dead_letters"] == 1
 
@@ -834,7 +840,7 @@ def test_paging(rig: Rig) -> None:
     pages: list[list[str]] = []
     before = None
     for _ in range(4):
-        page = rig.jobs.page(OWNER, limit=3, before=before)
+        page = rig.history.page(OWNER, limit=3, before=before)
         pages.append([job.id for job in page])
         before = page[-1].id if page else None
     assert [len(page) for page in pages] == [3, 3, 1, 0]
@@ -846,17 +852,17 @@ def test_changed(rig: Rig) -> None:
     first, second, third = rig.queued(), rig.queued(), rig.queued()
     rig.receiving()
     rig.queued(owner=STRANGER)
-    now = rig.jobs.clock()
+    now = rig.clock()
     rig.put(first.id, updated=now + 2)
     rig.put(second.id, updated=now + 1)
     rig.put(third.id, updated=now - SECOND)
-    assert [job.id for job in rig.jobs.changed(OWNER, since=now)] == [second.id, first.id]
-    assert [job.id for job in rig.jobs.changed(OWNER, since=now + 2)] == [first.id]
-    assert [job.id for job in rig.jobs.changed(OWNER, since=0, job_id=third.id)] == [third.id]
-    assert [job.id for job in rig.jobs.changed(OWNER, since=0, limit=1)] == [third.id]
+    assert [job.id for job in rig.history.changed(OWNER, since=now)] == [second.id, first.id]
+    assert [job.id for job in rig.history.changed(OWNER, since=now + 2)] == [first.id]
+    assert [job.id for job in rig.history.changed(OWNER, since=0, job_id=third.id)] == [third.id]
+    assert [job.id for job in rig.history.changed(OWNER, since=0, limit=1)] == [third.id]
     assert rig.jobs.delete(third.id, OWNER) is not None
-    assert [bool(job.deleted) for job in rig.jobs.changed(OWNER, since=0, job_id=third.id)] == [True]
-    assert rig.jobs.changed(STRANGER, since=0, job_id=first.id) == []
+    assert [bool(job.deleted) for job in rig.history.changed(OWNER, since=0, job_id=third.id)] == [True]
+    assert rig.history.changed(STRANGER, since=0, job_id=first.id) == []
 
 
 CHANGES: Final = [name for name, (_, allowed) in ACTIONS.items() if "converting" in allowed]
@@ -867,9 +873,9 @@ def test_every_change_is_told(rig: Rig, action: str) -> None:
     """Whatever happens to a converting job, a look since then shows it."""
     job = rig.converting()
     rig.put(job.id, updated=1)
-    since = rig.jobs.clock()
+    since = rig.clock()
     assert ACTIONS[action][0](rig, job)
-    assert [changed.id for changed in rig.jobs.changed(OWNER, since=since)] == [job.id]
+    assert [changed.id for changed in rig.history.changed(OWNER, since=since)] == [job.id]
 
 
 # The clock.
@@ -877,7 +883,7 @@ def test_every_change_is_told(rig: Rig, action: str) -> None:
 
 def test_clock(rig: Rig) -> None:
     """The database's clock counts whole microseconds of UTC, and does not go back."""
-    times = [rig.jobs.clock() for _ in range(200)]
+    times = [rig.clock() for _ in range(200)]
     assert all(type(moment) is int for moment in times)
     assert times == sorted(times)
     assert times[-1] / SECOND == pytest.approx(time.time(), abs=2)
@@ -886,9 +892,9 @@ def test_clock(rig: Rig) -> None:
 
 def test_times_are_whole_microseconds(rig: Rig) -> None:
     """Every time in a row is an integer of the database's clock."""
-    before = rig.jobs.clock()
+    before = rig.clock()
     job = rig.succeeded()
-    row, after = rig.sure_row(job.id), rig.jobs.clock()
+    row, after = rig.sure_row(job.id), rig.clock()
     assert all(type(row[name]) is int for name in ("created", "updated", "started", "finished", "expires", "due"))
     assert before <= row["created"] <= row["started"] <= row["finished"] <= after
 
@@ -904,8 +910,8 @@ def test_mail_is_claimed_once(rig: Rig) -> None:
     rig.mails.release(job.id, 1, "failed")
     assert rig.mails.claim(job.id, 1, "failed") is MailClaim.WON
     [mail] = rig.mail_rows(job.id)
-    assert mail["lease_until"] == pytest.approx(rig.jobs.clock() + MAIL_LEASE_SECONDS * SECOND, abs=SECOND)
-    rig.put_mail(job.id, lease_until=rig.jobs.clock() - SECOND)
+    assert mail["lease_until"] == pytest.approx(rig.clock() + MAIL_LEASE_SECONDS * SECOND, abs=SECOND)
+    rig.put_mail(job.id, lease_until=rig.clock() - SECOND)
     assert rig.mails.claim(job.id, 1, "failed") is MailClaim.WON
 
 
@@ -956,7 +962,7 @@ def test_mails_are_given_up(rig: Rig) -> None:
     old, young, sent = rig.failed(), rig.failed(), rig.failed()
     rig.mails.sent(sent.id, 1, "failed")
     for job, days in ((old, 1), (young, -1), (sent, 1)):
-        rig.put_mail(job.id, created=rig.jobs.clock() - MAIL_SECONDS * SECOND - days * 60 * SECOND)
+        rig.put_mail(job.id, created=rig.clock() - MAIL_SECONDS * SECOND - days * 60 * SECOND)
     rig.overdue.give_up_mails()
     given_up = [rig.mail_rows(job.id)[0]["undelivered"] is not None for job in (old, young, sent)]
     assert given_up == [True, False, False]
@@ -993,7 +999,7 @@ def test_delays_double(rig: Rig, situation: str, doublings: int) -> None:
     job = SITUATIONS[situation](rig)
     waits = []
     for _ in range(10):
-        rig.put(job.id, due=rig.jobs.clock() - SECOND)
+        rig.put(job.id, due=rig.clock() - SECOND)
         assert len(rig.overdue.take_due()) == 1
         row = rig.sure_row(job.id)
         waits.append(round((row["due"] - row["published"]) / SECOND))
@@ -1004,7 +1010,7 @@ def test_take_due_has_a_limit(rig: Rig) -> None:
     """The longest overdue rows come first, so many at a time."""
     made = [rig.queued() for _ in range(3)]
     for age, job in enumerate(made, start=1):
-        rig.put(job.id, due=rig.jobs.clock() - age * SECOND)
+        rig.put(job.id, due=rig.clock() - age * SECOND)
     assert [job.id for job in rig.overdue.take_due(limit=2)] == [made[2].id, made[1].id]
     assert [job.id for job in rig.overdue.take_due(limit=2)] == [made[0].id]
 
@@ -1051,7 +1057,7 @@ def test_forget_leases(rig: Rig) -> None:
 def test_sources_over(rig: Rig) -> None:
     """A succeeded job's source goes when its time is up; the row tells of it until it was deleted."""
     job, young = rig.succeeded(), rig.succeeded()
-    rig.put(job.id, sources_until=rig.jobs.clock() - SECOND)
+    rig.put(job.id, sources_until=rig.clock() - SECOND)
     for _ in range(2):
         [over] = rig.overdue.blobs_over()
         assert (over.id, over.state, over.sources) == (job.id, State.SUCCEEDED, (SOURCE,))
@@ -1064,7 +1070,7 @@ def test_blobs_of_expired_jobs_are_over(rig: Rig) -> None:
     """An expired job tells of its blobs until they were deleted, whatever it was before."""
     made = [rig.succeeded(), rig.failed(), rig.cancelled()]
     for job in made:
-        rig.put(job.id, expires=rig.jobs.clock() - SECOND)
+        rig.put(job.id, expires=rig.clock() - SECOND)
     rig.overdue.expire()
     over = rig.overdue.blobs_over()
     assert {job.id for job in over} == {job.id for job in made}
@@ -1102,7 +1108,7 @@ def test_swept_only_grows(rig: Rig) -> None:
 def test_tombstones(rig: Rig) -> None:
     """A tombstone is kept for a day, that of an upload not at all; a job that lives is never buried."""
     old, young, alive = rig.deleted_failed(), rig.deleted(), rig.failed()
-    rig.put(old.id, deleted=rig.jobs.clock() - (TOMBSTONE_SECONDS + 60) * SECOND)
+    rig.put(old.id, deleted=rig.clock() - (TOMBSTONE_SECONDS + 60) * SECOND)
     abandoned = rig.receiving()
     assert rig.jobs.discard(abandoned.id)
     buried = rig.overdue.tombstones()
@@ -1120,7 +1126,7 @@ def test_dead_letters_are_kept_a_month(rig: Rig) -> None:
     text = json.dumps({"data": "\U0001f3ac" * 20_000})
     rig.overdue.keep_dead_letter(None, "old", code=None, dest=None)
     with rig.database.write() as connection:
-        connection.execute(update(dead_letters).values(received=rig.jobs.clock() - 31 * DAY))
+        connection.execute(update(dead_letters).values(received=rig.clock() - 31 * DAY))
     rig.overdue.keep_dead_letter(OWNER, text, code="503", dest="http://convert")
     with rig.database.read() as connection:
         [kept] = connection.execute(select(dead_letters)).mappings()
@@ -1154,7 +1160,7 @@ def test_a_new_database_is_opened_by_many(tmp_path: Path) -> None:
     def start(_number: int) -> int:
         barrier.wait(10)
         database = Database(url)
-        moment = Jobs(database, result_days=1, source_days=1).clock()
+        moment = database.clock()
         database.close()
         return moment
 

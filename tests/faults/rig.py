@@ -54,6 +54,10 @@ class Rig:
         """Close the database."""
         self._database.close()
 
+    def clock(self) -> int:
+        """The database's time."""
+        return self._database.clock()
+
     def receiving(self) -> str:
         """A job whose source still arrives."""
         job = self.jobs.create(

@@ -33,7 +33,7 @@ def test_a_dead_letter_of_a_waiting_job_makes_it_due(rig: Rig, recover: Served, 
     assert give_up(recover.url, uploaded(waiting)) == 204
     row = rig.row(waiting)
     assert (row["state"], row["dead_letters"]) == ("queued", 1)
-    assert row["due"] <= rig.jobs.clock()
+    assert row["due"] <= rig.clock()
     assert ping(recover.url) == 204
     assert sink.of(waiting) == ["1.uploaded"]
 
@@ -141,7 +141,7 @@ def test_a_dead_letter_is_kept_whole(rig: Rig, recover: Served) -> None:
     assert {name: whole[name] for name in event.get_attributes()} == dict(event.get_attributes())
     assert whole["data"] == {"job_id": job_id, "run": 1}
     assert (kept["error_code"], kept["error_dest"]) == ("502", "http://convert.default.svc.cluster.local")
-    assert abs(kept["received"] - rig.jobs.clock()) < 60_000_000
+    assert abs(kept["received"] - rig.clock()) < 60_000_000
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)

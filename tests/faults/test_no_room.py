@@ -33,7 +33,7 @@ def given_back(rig: Rig, job_id: str) -> None:
     """A job that can be tried again at once: nothing of the attempt is left, and it was not the job's fault."""
     row = rig.row(job_id)
     assert (row["state"], row["claims"], row["lease_until"], row["phase"]) == ("queued", 0, None, None)
-    assert row["due"] <= rig.jobs.clock()
+    assert row["due"] <= rig.clock()
     assert mp3s(rig.state, job_id) == []
     assert blobs(rig.state, ".incoming") == []
 

@@ -43,7 +43,7 @@ def wait(rig: Rig, job_id: str, microseconds: int) -> None:
 
 def due_in(rig: Rig, job_id: str) -> float:
     """Seconds until a job's event is owed."""
-    return float(rig.row(job_id)["due"] - rig.jobs.clock()) / SECOND
+    return float(rig.row(job_id)["due"] - rig.clock()) / SECOND
 
 
 def test_an_overdue_job_is_published_again_after_a_delay_that_doubles(rig: Rig, recover: Served, sink: Sink) -> None:

@@ -197,7 +197,7 @@ def test_a_worker_that_is_told_to_halt_gives_its_job_back(
         gate.open()
     row = rig.row(job_id)
     assert (row["state"], row["claims"], row["lease_until"]) == ("queued", 0, None)
-    assert row["due"] <= rig.jobs.clock()
+    assert row["due"] <= rig.clock()
     assert mp3s(rig.state, job_id) == []
     assert commands_naming(rig.state / "work") == []
     assert litter(rig.state) == []

@@ -1,10 +1,13 @@
 """Passwords: how they are hashed, that a missing account costs as much, and that a flood waits its turn."""
 
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -39,6 +42,29 @@ def test_check(password: str) -> None:
     assert check_password(password, stored)
     for other in (password[:-1], password + "x", password.swapcase() + "y", ""):
         assert not check_password(other, stored)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc tells how much memory a process has")
+def test_a_hash_gives_its_memory_back() -> None:
+    """After a few logins in several threads a process is as small as before, to a few megabytes."""
+    program = """
+import re, threading
+from pathlib import Path
+from passlib.hash import argon2
+from functions.auth.passwords import hash_password
+
+def megabytes():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
+
+argon2.using(memory_cost=64).hash("loads the library")
+before = megabytes()
+for _ in range(4):
+    thread = threading.Thread(target=hash_password, args=["correct horse"])
+    thread.start()
+    thread.join()
+print(megabytes() - before)
+"""
+    assert float(subprocess.check_output([sys.executable, "-c", program], text=True)) < 5
 
 
 class Scheme:

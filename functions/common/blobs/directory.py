@@ -99,10 +99,11 @@ class _Writer:
     def commit(self) -> None:
         with _translated():
             os.fsync(self._file.fileno())
-            for _ in range(3):
-                # A delete of the folder's last blob may remove the folder between these two lines.
-                self._target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with suppress(FileNotFoundError):
+            for _ in range(100):
+                # A delete of the folder's last blob may remove the folder at any moment before there is a new one;
+                # mkdir itself then takes it for a file that is in its way.
+                with suppress(FileNotFoundError, FileExistsError):
+                    self._target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                     self._temporary.replace(self._target)
                     break
             else:
