@@ -1,0 +1,88 @@
+"""MariaDB, which stands for MySQL."""
+
+import os
+import shutil
+import subprocess
+from typing import Any, ClassVar
+
+import pymysql
+
+from local.testservers.server import HOST, Server
+
+_USER = "video2mp3"
+
+
+class MariaDB(Server):
+    """A MariaDB server with one database and one user."""
+
+    name = "mariadb"
+    packages = ("mariadb-server",)
+    ports: ClassVar = {"mysql": 20306}
+
+    def is_installed(self) -> bool:
+        """See Server."""
+        return shutil.which("mariadbd", path=_PATH) is not None
+
+    def version(self) -> str:
+        """See Server."""
+        with self._connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT VERSION()")
+            [version] = cursor.fetchone()
+        return str(version)
+
+    def prepare(self) -> None:
+        """See Server."""
+        make = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run(
+            [*make, "--innodb-log-file-size=8M", f"--datadir={self.folder}/data", *_as_root()],
+            env={"PATH": _PATH},
+            check=True,
+            capture_output=True,
+        )
+        first = self.folder / "first.sql"
+        first.touch(mode=0o600)
+        # Statements of this file are one per line.
+        first.write_text(
+            "CREATE DATABASE IF NOT EXISTS video2mp3;\n"
+            f"CREATE USER IF NOT EXISTS '{_USER}'@'%' IDENTIFIED BY '{self.password}';\n"
+            f"GRANT ALL ON *.* TO '{_USER}'@'%';\n"
+            "ALTER USER root@localhost ACCOUNT LOCK;\n"
+        )
+
+    def launch(self) -> None:
+        """See Server."""
+        command = [
+            *("mariadbd", "--no-defaults", *_as_root()),
+            f"--datadir={self.folder}/data",
+            # In the abstract name space: a path may be too long for a socket.
+            f"--socket=@video2mp3-{self.port('mysql')}",
+            f"--pid-file={self.folder}/own.pid",
+            f"--bind-address={HOST}",
+            f"--port={self.port('mysql')}",
+            f"--init-file={self.folder}/first.sql",
+            "--skip-name-resolve",
+            "--character-set-server=utf8mb4",
+            "--collation-server=utf8mb4_bin",
+        ]
+        self.process.start(command, env={"PATH": _PATH}, folder=self.folder)
+
+    def check(self) -> None:
+        """See Server."""
+        self._connect().close()
+
+    def urls(self) -> dict[str, str]:
+        """See Server."""
+        where = f"{_USER}:{self.password}@{HOST}:{self.port('mysql')}"
+        return {"MYSQL_URL": f"mysql+pymysql://{where}/video2mp3?charset=utf8mb4"}
+
+    def _connect(self) -> "pymysql.Connection[Any]":
+        return pymysql.connect(
+            host=HOST, port=self.port("mysql"), user=_USER, password=self.password, database="video2mp3"
+        )
+
+
+_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _as_root() -> list[str]:
+    return ["--user=root"] if os.geteuid() == 0 else []
