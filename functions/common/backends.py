@@ -70,7 +70,7 @@ class Backends:
         """Sources and results."""
         from functions.common.blobs import from_url
 
-        return self._once("blobs", lambda: from_url(self.config.blobs_url))
+        return self._once("blobs", lambda: from_url(self.config.blobs_url, aws=self.config.aws))
 
     @property
     def publisher(self) -> "Publisher":
@@ -102,6 +102,8 @@ class Backends:
         with self._lock:
             if "database" in self._made:
                 self.database.close()
+            if "blobs" in self._made:
+                self.blobs.close()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         with self._lock:

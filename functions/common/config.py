@@ -21,7 +21,7 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _SCHEMES: Final = {
     "DATABASE_URL": ("sqlite", "mysql+pymysql", "postgresql+psycopg"),
-    "BLOBS_URL": ("file",),
+    "BLOBS_URL": ("file", "mongodb", "mongodb+srv", "s3"),
     "BROKER_URL": ("memory", "http", "https"),
     "MAIL_URL": ("file", "smtp", "smtps"),
     "PUBLIC_URL": ("http", "https"),
@@ -37,6 +37,8 @@ class Config:
 
     database_url: str
     blobs_url: str
+    #: Every setting whose name begins with `AWS_`, for blobs in S3: the names are Amazon's.
+    aws: Mapping[str, str]
     #: Where events go: `K_SINK` where a SinkBinding set it, else `BROKER_URL`.
     broker_url: str
     mail_url: str
@@ -94,6 +96,7 @@ def load(env: Mapping[str, str], *, function: str | None = None) -> Config:
     return Config(
         database_url=texts["DATABASE_URL"],
         blobs_url=texts["BLOBS_URL"],
+        aws={name: value.strip() for name, value in env.items() if name.startswith("AWS_") and value.strip()},
         broker_url=texts["BROKER_URL"],
         mail_url=texts["MAIL_URL"],
         mail_from=_mail_from(env),

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Engine, create_engine, event, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import BigInteger, Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from functions.common import migrations
 from functions.common.errors import Unavailable
-from functions.common.tables import metadata
 
 
 class now(FunctionElement[int]):  # noqa: N801 - SQL functions are written in lower case, as in sqlalchemy.func
@@ -44,22 +44,31 @@ class Database:
     """Transactions on one database; connections are opened when first used.
 
     Args:
-        url: an SQLAlchemy URL; an SQLite file and its tables are made where they do not exist.
+        url: an SQLAlchemy URL; an SQLite file is made where it does not exist, and brought to the newest schema. A
+            server's schema is made by `video2mp3 migrate`, unless it is a newer one, which leaves room for us.
+
+    Raises:
+        Unavailable: the database cannot be reached, or its schema is older than this program.
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(
-            url,
-            pool_size=4,
-            max_overflow=0,
-            pool_pre_ping=True,
-            # Error messages are logged; password hashes and addresses are not.
-            hide_parameters=True,
-        )
-        if self._engine.dialect.name == "sqlite":
-            _tune_sqlite(self._engine)
-        with self.write() as connection:
-            metadata.create_all(connection)
+        self._engine = engine(url)
+        try:
+            with self.read() as connection:
+                found = migrations.revision(connection)
+            if found is not None and found >= migrations.HEAD:
+                return
+            if self._engine.dialect.name != "sqlite":
+                raise Unavailable(
+                    f"The database's schema is {found or 'missing'}, this program needs {migrations.HEAD}:"
+                    " run video2mp3 migrate.",
+                    retry_after_seconds=60,
+                )
+            with _translated():
+                _migrate(self._engine)
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -103,10 +112,81 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except IntegrityError:
-        raise
-    except (DBAPIError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
+        # Drivers tell a lost connection by any of these, and what is wrong with a statement or its data by others.
         raise Unavailable(retry_after_seconds=5) from error
+
+
+def migrate(url: str) -> tuple[str | None, str]:
+    """Bring a database's schema to the newest revision; return the one it had and the one it has.
+
+    Args:
+        url: an SQLAlchemy URL.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    made = engine(url)
+    try:
+        with _translated():
+            return _migrate(made)
+    finally:
+        made.dispose()
+
+
+def _migrate(made: Engine) -> tuple[str | None, str]:
+    with made.connect().execution_options(writes=True) as connection, connection.begin():
+        # Whoever comes second waits, and finds nothing to do. SQLite's transactions wait by themselves.
+        for statement in _ALONE.get(made.dialect.name, ()):
+            connection.exec_driver_sql(statement)
+        found = migrations.revision(connection)
+        if found is None and made.dialect.name == "sqlite":
+            migrations.create(connection)
+        elif found is None or found < migrations.HEAD:
+            migrations.upgrade(connection)
+        return found, migrations.revision(connection) or migrations.HEAD
+
+
+#: Both locks go with their connection; PostgreSQL's key is any number that nobody else uses.
+_ALONE: Final = {
+    "mysql": ("SELECT GET_LOCK('video2mp3.migrate', 60)",),
+    "postgresql": ("SELECT pg_advisory_xact_lock(8320743)",),
+}
+
+
+def engine(url: str) -> Engine:
+    """An engine as this program needs it; nothing is connected yet.
+
+    Args:
+        url: an SQLAlchemy URL.
+    """
+    made = create_engine(
+        url,
+        pool_size=4,
+        max_overflow=0,
+        pool_timeout=10,
+        # A connection that a restart of the server cut is noticed before it is used.
+        pool_pre_ping=True,
+        # Error messages are logged; password hashes and addresses are not.
+        hide_parameters=True,
+        **_OPTIONS.get(make_url(url).get_backend_name(), {}),
+    )
+    if made.dialect.name == "sqlite":
+        _tune_sqlite(made)
+    return made
+
+
+#: A server that is silent for so long is away; its conditional writes need no more isolation than this.
+_OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "mysql": {
+        "isolation_level": "READ COMMITTED",
+        "connect_args": {"connect_timeout": 5, "read_timeout": 30, "write_timeout": 30},
+    },
+    "postgresql": {
+        "isolation_level": "READ COMMITTED",
+        "connect_args": {"connect_timeout": 5, "tcp_user_timeout": 30_000, "options": "-c statement_timeout=30000"},
+    },
+}
 
 
 def _tune_sqlite(engine: Engine) -> None:

@@ -7,6 +7,7 @@ hits no row and says so by its return value.
 
 from collections.abc import Sequence
 from enum import Enum
+from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import Row, Update, and_, case, delete, func, insert, literal, or_, select, update
@@ -83,7 +84,7 @@ class Jobs:
         values = {
             "id": new_id(),
             "owner": owner,
-            "idempotency_key": idempotency_key,
+            "idempotency_key": _digest(idempotency_key),
             "filename": filename[:255],
             "options": options.as_dict(),
             "traceparent": traceparent,
@@ -107,7 +108,7 @@ class Jobs:
 
     def find_by_key(self, owner: str, idempotency_key: str) -> Job | None:
         """The owner's job that was made with this idempotency key."""
-        return self._one(jobs.c.owner == owner, jobs.c.idempotency_key == idempotency_key)
+        return self._one(jobs.c.owner == owner, jobs.c.idempotency_key == _digest(idempotency_key))
 
     def still_receiving(self, job_id: str) -> bool:
         """Say that bytes still arrive; False if the row was taken away meanwhile."""
@@ -385,6 +386,10 @@ _SAME: Final = (
 def _leased() -> dict[str, ColumnElement[int]]:
     until = now() + seconds(LEASE_SECONDS)
     return {"lease_until": until, "due": until}
+
+
+def _digest(idempotency_key: str | None) -> str | None:
+    return None if idempotency_key is None else sha256(idempotency_key.encode(errors="surrogatepass")).hexdigest()
 
 
 def _mine(job: Job) -> Update:

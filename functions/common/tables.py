@@ -1,10 +1,15 @@
-"""The tables: accounts, jobs, mails, dead letters. Times are BIGINT microseconds by the database's clock."""
+"""The tables: accounts, jobs, mails, dead letters. Times are BIGINT microseconds by the database's clock.
+
+A change here is a new revision in `functions.common.migrations`.
+"""
+
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
-    Float,
+    Double,
     Index,
     Integer,
     MetaData,
@@ -13,6 +18,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.dialects.mysql import LONGTEXT
+
+#: Bytes are compared as bytes, whatever the database was made with: MySQL's own idea of equality ignores case and
+#: accents, and with them whose address and whose key it is.
+_MYSQL: Final[dict[str, Any]] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 
 metadata = MetaData()
 
@@ -24,6 +34,7 @@ accounts = Table(
     Column("email", String(320), nullable=False, unique=True),
     Column("password_hash", String(255), nullable=False),
     Column("created", BigInteger, nullable=False),
+    **_MYSQL,
 )
 
 jobs = Table(
@@ -31,7 +42,8 @@ jobs = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("owner", String(36), nullable=False),
-    Column("idempotency_key", String(255)),
+    # A digest of what the client sent: some engines take no notice of spaces at an end.
+    Column("idempotency_key", String(64)),
     Column("filename", String(255), nullable=False),
     Column("options", JSON, nullable=False),
     Column("traceparent", String(55)),
@@ -56,7 +68,7 @@ jobs = Table(
     Column("sources_until", BigInteger),
     Column("result_size_bytes", BigInteger),
     Column("result_sha256", String(64)),
-    Column("duration_seconds", Float),
+    Column("duration_seconds", Double),
     # Attempts up to this one have no leftover results any more.
     Column("swept", Integer, nullable=False),
     Column("created", BigInteger, nullable=False),
@@ -72,13 +84,14 @@ jobs = Table(
     Index("jobs_due", "due"),
     Index("jobs_expires", "expires"),
     Index("jobs_sources_until", "sources_until"),
+    **_MYSQL,
 )
 
 mails = Table(
     "mails",
     metadata,
     Column("job_id", String(36), primary_key=True),
-    Column("run", Integer, primary_key=True),
+    Column("run", Integer, primary_key=True, autoincrement=False),
     Column("outcome", String(16), primary_key=True),
     Column("created", BigInteger, nullable=False),
     Column("lease_until", BigInteger),
@@ -86,6 +99,7 @@ mails = Table(
     Column("sent", BigInteger),
     # Set when it was given up, or withdrawn by a retry or a deletion.
     Column("undelivered", BigInteger),
+    **_MYSQL,
 )
 
 dead_letters = Table(
@@ -93,9 +107,10 @@ dead_letters = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("job_id", String(64)),
-    Column("event", Text, nullable=False),
+    Column("event", Text().with_variant(LONGTEXT, "mysql"), nullable=False),
     Column("error_code", String(16)),
     Column("error_dest", Text),
     Column("received", BigInteger, nullable=False),
     Index("dead_letters_received", "received"),
+    **_MYSQL,
 )

@@ -85,6 +85,20 @@ def serve(
         _fail(str(error))
 
 
+@app.command()
+def migrate(
+    database_url: Annotated[str, typer.Option("--database", envvar="DATABASE_URL", help="An SQLAlchemy URL.")],
+) -> None:
+    """Bring a database server's schema to what this program needs; run it before each upgrade."""
+    from functions.common.database import migrate as migrate_database
+
+    try:
+        found, made = migrate_database(database_url)
+    except ServiceError as error:
+        _fail(f"{error.detail} ({error.__cause__})" if error.__cause__ else error.detail)
+    typer.echo(f"The schema is {made} already." if found == made else f"The schema was {found or 'empty'}, now {made}.")
+
+
 @accounts_app.command("add")
 def accounts_add(
     email: Annotated[str, typer.Argument(help="The address to log in with.")], state: State = None

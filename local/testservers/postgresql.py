@@ -75,7 +75,7 @@ class PostgreSQL(Server):
     def urls(self) -> dict[str, str]:
         """See Server."""
         where = f"{_USER}:{self.password}@{HOST}:{self.port('postgresql')}"
-        return {"POSTGRES_URL": f"postgresql+psycopg://{where}/postgres"}
+        return {"POSTGRESQL_URL": f"postgresql+psycopg://{where}/postgres"}
 
     def _connect(self) -> psycopg.Connection:
         return psycopg.connect(

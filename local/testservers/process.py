@@ -20,6 +20,7 @@ class Process:
     def __init__(self, folder: Path, name: str) -> None:
         self._pid_file = folder / f"{name}.pid"
         self._log = folder / f"{name}.log"
+        self._child: subprocess.Popen[bytes] | None = None
 
     def start(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path | None = None, user: str | None = None
@@ -34,7 +35,7 @@ class Process:
         """
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "HOME") if name in os.environ}
         with self._log.open("ab") as log:
-            started = subprocess.Popen(
+            self._child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -47,7 +48,7 @@ class Process:
                 start_new_session=True,
             )
         # A pid is given again one day; with the moment of its creation it is nobody else's.
-        self._pid_file.write_text(f"{started.pid} {psutil.Process(started.pid).create_time()}")
+        self._pid_file.write_text(f"{self._child.pid} {psutil.Process(self._child.pid).create_time()}")
 
     @property
     def found(self) -> psutil.Process | None:
@@ -72,14 +73,17 @@ class Process:
     def kill(self) -> None:
         """End it and its children at once, as a power cut would; returns when they are gone."""
         process = self.found
-        if process is None:
-            return
-        with suppress(psutil.NoSuchProcess):
-            family = [process, *process.children(recursive=True)]
-            for member in family:
-                with suppress(psutil.NoSuchProcess):
-                    member.kill()
-            psutil.wait_procs(family, timeout=10)
+        if process is not None:
+            with suppress(psutil.NoSuchProcess):
+                family = [process, *process.children(recursive=True)]
+                for member in family:
+                    with suppress(psutil.NoSuchProcess):
+                        member.kill()
+                psutil.wait_procs(family, timeout=10)
+        if self._child is not None:
+            # Who started it in this program has to take note of its end.
+            self._child.wait()
+            self._child = None
 
     def last_words(self, *, lines: int = 15) -> str:
         """The end of its log."""

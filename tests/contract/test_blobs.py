@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,10 @@ import pytest
 
 from functions.common.blobs import Blobs, chunks, from_url
 from functions.common.blobs.directory import DirectoryBlobs
+from functions.common.blobs.gridfs import GridFsBlobs
+from functions.common.blobs.s3 import S3Blobs
 from functions.common.errors import BlobMissing, ServiceError, SettingError, StorageFull, Unavailable
+from tests.support.stores import Place, files_below, in_directory, in_mongodb, in_s3
 
 ROOT: Final = Path(__file__).parents[2]
 KEY: Final = "mp3s/01890a5d-ac96-774b-bcce-b302099a8057/1"
@@ -25,24 +29,11 @@ OTHER: Final = "mp3s/01890a5d-ac96-774b-bcce-b302099a8057/2"
 LARGE: Final = hashlib.shake_128(b"blob").digest(8 * 1024 * 1024)
 
 
-def files_below(folder: Path) -> list[str]:
-    """Every file of a directory store, those of unfinished blobs among them."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-
-
-@dataclass(frozen=True)
-class Backend:
-    """One kind of store."""
-
-    #: Makes a store; all that are made of one folder hold the same blobs, which are the test's own.
-    make: Callable[[Path], Blobs]
-    #: Names of all that is stored, unfinished blobs too.
-    everything: Callable[[Path], list[str]]
-
-
 #: One line per backend.
-BACKENDS: Final = {
-    "directory": Backend(make=DirectoryBlobs, everything=files_below),
+BACKENDS: Final[Mapping[str, Callable[[Path], AbstractContextManager[Place]]]] = {
+    "directory": in_directory,
+    "gridfs": lambda _folder: in_mongodb(),
+    "s3": lambda _folder: in_s3(),
 }
 
 
@@ -54,6 +45,8 @@ class Store:
     #: A second one on the same blobs, as another process has it.
     again: Blobs
     everything: Callable[[], list[str]]
+    #: How often threads that race do so.
+    turns: int
 
     def put(self, key: str, data: bytes, *, size: int = 1024 * 1024) -> None:
         """Store a blob in pieces of a size."""
@@ -69,10 +62,14 @@ class Store:
 
 
 @pytest.fixture(params=BACKENDS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store of each backend."""
-    backend, folder = BACKENDS[request.param], tmp_path / "blobs"
-    return Store(backend.make(folder), backend.make(folder), lambda: backend.everything(folder))
+    with BACKENDS[request.param](tmp_path / "blobs") as place:
+        turns = 40 if request.param == "directory" else 8
+        made = Store(place.make(), place.make(), place.everything, turns)
+        yield made
+        made.blobs.close()
+        made.again.close()
 
 
 def test_round_trip(store: Store) -> None:
@@ -105,6 +102,12 @@ def test_pieces_of_odd_sizes(store: Store) -> None:
             position += size
         writer.commit()
     assert store.get(KEY) == LARGE[: sum(sizes)]
+
+
+def test_short_pieces(store: Store) -> None:
+    """A source that comes in small pieces, as a slow connection hands it over, is stored to its end."""
+    store.put(KEY, LARGE[:1_234_567], size=1000)
+    assert store.get(KEY) == LARGE[:1_234_567]
 
 
 def test_nobody_sees_what_is_not_committed(store: Store) -> None:
@@ -234,6 +237,13 @@ def test_a_key_can_be_used_again(store: Store) -> None:
         store.blobs.delete(KEY)
 
 
+def test_use_after_close(store: Store) -> None:
+    """A store that was closed connects again when it is used."""
+    store.put(KEY, b"abc")
+    store.again.close()
+    assert store.get(KEY) == b"abc"
+
+
 def rest_of(stream: io.BufferedIOBase) -> bytes | None:
     """What is left of a stream, or None if reading it fails."""
     try:
@@ -350,7 +360,7 @@ def test_writers_and_deleters_at_once(store: Store) -> None:
 
     def work(number: int) -> None:
         barrier.wait(10)
-        for turn in range(40):
+        for turn in range(store.turns):
             key = f"mp3s/job/{number}"
             data = f"{number}.{turn}".encode() * 100
             store.put(key, data)
@@ -368,6 +378,8 @@ FULL: Final = """
 import resource, sys
 from pathlib import Path
 from functions.common.blobs.directory import DirectoryBlobs
+from functions.common.blobs.gridfs import GridFsBlobs
+from functions.common.blobs.s3 import S3Blobs
 from functions.common.errors import StorageFull
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -484,14 +496,65 @@ def test_fetch_across_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_from_url(tmp_path: Path) -> None:
     """A file URL names a directory, with its characters as URLs spell them."""
     folder = tmp_path / "with space & ü"
-    made = from_url(folder.as_uri())
+    made = from_url(folder.as_uri(), aws={})
     with made.create("a") as writer:
         writer.commit()
     assert (folder / "a").is_file()
 
 
-@pytest.mark.parametrize("url", ["", "blobs", "/blobs", "file:blobs", "file://blobs", "file://host/blobs", "ftp://h/b"])
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("file:///blobs", DirectoryBlobs),
+        ("mongodb://user:p%40ss@one:27017,two:27018/?replicaSet=rs", GridFsBlobs),
+        ("mongodb://host/mp3s?authSource=admin&database_prefix=old_&chunk_size_bytes=131072", GridFsBlobs),
+        ("mongodb+srv://user:pass@cluster.example.com/?retryWrites=true", GridFsBlobs),
+        ("s3://bucket", S3Blobs),
+        ("s3://my.bucket-1/a/prefix/", S3Blobs),
+    ],
+)
+def test_from_url_of_each_kind(url: str, kind: type[Blobs]) -> None:
+    """A store is made of each kind of URL, and nothing is asked of a server for it."""
+    assert type(from_url(url, aws={})) is kind
+
+
+WRONG_URLS: Final = (
+    *("", "blobs", "/blobs", "file:blobs", "file://blobs", "file://host/blobs", "ftp://h/b"),
+    *("mongodb:", "mongodb://", "mongodb:///x", "mongodb://host:port", "mongodb://host:99999", "mongodb+srv://"),
+    *("mongodb://us:er:secret@host/", "mongodb://host/?database_prefix=a/b", "mongodb://host/?database_prefix=a.b"),
+    *("mongodb://host/?chunk_size_bytes=1", "mongodb://host/?chunk_size_bytes=9999999", "mongodb://host/?tls=secret"),
+    *("mongodb://host/?chunk_size_bytes=255KiB", f"mongodb://host/?database_prefix={'a' * 41}"),
+    *("s3:", "s3://", "s3:bucket", "s3:///bucket", "s3://b", "s3://Bucket", "s3://user:secret@bucket"),
+    "s3://bucket:80",
+    *("s3://bucket/a b", "s3://bucket/../a", "s3://bucket/a//b", "s3://bucket/.a", "s3://bucket?region=x"),
+)
+
+
+@pytest.mark.parametrize("url", WRONG_URLS)
 def test_from_url_refuses(url: str) -> None:
-    """Whatever names no directory is refused with the variable's name."""
-    with pytest.raises(SettingError, match="BLOBS_URL"):
-        from_url(url)
+    """Whatever names no store is refused with the variable's name, and without the URL, which may hold a password."""
+    with pytest.raises(SettingError, match="BLOBS_URL") as caught:
+        from_url(url, aws={})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize("endpoint", ["host:9000", "ftp://host", "http://"])
+def test_a_wrong_endpoint(name: str, endpoint: str) -> None:
+    """An endpoint that is no address of a web server is refused with the variable's name."""
+    with pytest.raises(SettingError, match=name):
+        from_url("s3://bucket", aws={name: endpoint})
+
+
+UNLOADED: Final = """
+import sys
+from functions.common.blobs import from_url
+from_url("file:///blobs", aws={})
+print(sorted({"pymongo", "bson", "obstore"} & set(sys.modules)))
+"""
+
+
+def test_no_client_is_loaded_that_is_not_used() -> None:
+    """Whoever keeps blobs in a directory needs neither client."""
+    done = subprocess.run([sys.executable, "-c", UNLOADED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, event, select, update
 
 from functions.auth.accounts import Accounts
-from functions.common.database import Database
+from functions.common.database import Database, migrate
 from functions.common.job import Job, State, Stored, new_id
 from functions.common.jobs import (
     DEAD_LETTERS,
@@ -35,9 +35,7 @@ from functions.common.tables import dead_letters, jobs, mails, metadata
 from functions.jobs.history import History
 from functions.recover.overdue import MAIL_SECONDS, TOMBSTONE_SECONDS, Overdue
 from tests.contract.claimers import ATTEMPTS
-
-#: One line per engine; `{folder}` is a folder of the suite's own. Every row of these databases is deleted.
-DATABASES: Final = ("sqlite:///{folder}/jobs.db",)
+from tests.support import servers
 
 ROOT: Final = Path(__file__).parents[2]
 OWNER: Final = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -194,13 +192,14 @@ class Rig:
         return job
 
 
-@pytest.fixture(scope="module", params=DATABASES, ids=lambda url: url.partition(":")[0])
+@pytest.fixture(scope="module", params=servers.ENGINES)
 def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Database]]:
     """A database of each engine, and its URL."""
-    url = request.param.format(folder=tmp_path_factory.mktemp("database"))
-    database = Database(url)
-    yield url, database
-    database.close()
+    with servers.database(request.param, tmp_path_factory.mktemp("database")) as url:
+        migrate(url)
+        database = Database(url)
+        yield url, database
+        database.close()
 
 
 @pytest.fixture

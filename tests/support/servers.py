@@ -1,15 +1,20 @@
 """The real servers that `local/services up` started, for the tests that run on them."""
 
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 from local.testservers.fleet import Fleet
 
-#: What has to be up for a test on a backend, by the name under which `local/services env` prints it.
-NAMES: Final = ("MYSQL_URL", "POSTGRES_URL", "MONGODB_URL", "S3_URL", "AMQP_URL", "SMTP_URL")
+#: The database engines.
+ENGINES: Final = ("sqlite", "mysql", "postgresql")
 
 
 @cache
@@ -27,3 +32,30 @@ def url(name: str) -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return found
+
+
+@contextmanager
+def database(engine_name: str, folder: Path) -> Iterator[str]:
+    """The URL of a database without tables, which is gone afterwards.
+
+    Args:
+        engine_name: one of ENGINES.
+        folder: where an SQLite file goes.
+    """
+    made = f"test_{secrets.token_hex(8)}"
+    if engine_name == "sqlite":
+        yield f"sqlite:///{folder}/{made}.db"
+        return
+    server = make_url(url(f"{engine_name.upper()}_URL"))
+    # Neither engine can make a database in a transaction.
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        # As people's own databases often are: blind for case and accents.
+        collation = " COLLATE utf8mb4_unicode_ci" if engine_name == "mysql" else ""
+        connection.execute(text(f"CREATE DATABASE {made}{collation}"))
+        try:
+            yield server.set(database=made).render_as_string(hide_password=False)
+        finally:
+            force = " WITH (FORCE)" if engine_name == "postgresql" else ""
+            connection.execute(text(f"DROP DATABASE {made}{force}"))
+    engine.dispose()

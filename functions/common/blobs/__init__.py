@@ -1,12 +1,15 @@
 """Blobs: sources and results, behind one interface, one module per store."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from functions.common.errors import SettingError
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}\Z")
 
 
 class BlobWriter(Protocol):
@@ -58,6 +61,19 @@ class Blobs(Protocol):
     def delete(self, key: str) -> None:
         """Remove a blob; one that does not exist is none already."""
 
+    def close(self) -> None:
+        """Let go of connections; another call of any method makes new ones."""
+
+
+def check_key(key: str) -> None:
+    """Refuse what is no key; for the backends.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not all(_WORD.match(word) for word in key.split("/")):
+        raise ValueError(f"not a blob key: {key!r}")
+
 
 def chunks(stream: BinaryIO, *, size: int = 1024 * 1024) -> Iterator[bytes]:
     """Read a stream to its end in pieces of at most `size` bytes."""
@@ -65,11 +81,29 @@ def chunks(stream: BinaryIO, *, size: int = 1024 * 1024) -> Iterator[bytes]:
         yield chunk
 
 
-def from_url(url: str) -> Blobs:
-    """Make the store that `BLOBS_URL` names; nothing is opened yet."""
-    parts = urlsplit(url)
-    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
-        from functions.common.blobs.directory import DirectoryBlobs
+def from_url(url: str, *, aws: Mapping[str, str]) -> Blobs:
+    """Make the store that `BLOBS_URL` names; nothing is opened yet.
 
-        return DirectoryBlobs(Path(unquote(parts.path)))
-    raise SettingError("BLOBS_URL must be file:///a/directory")
+    Args:
+        url: `file:///directory`, `mongodb://host/?options`, `mongodb+srv://...`, `s3://bucket/prefix`.
+        aws: the settings whose names begin with `AWS_`, for S3.
+
+    Raises:
+        SettingError: the URL is not one of these; the message never repeats it.
+    """
+    match url.partition(":")[0].lower():
+        case "file":
+            parts = urlsplit(url)
+            if not parts.netloc and parts.path.startswith("/"):
+                from functions.common.blobs.directory import DirectoryBlobs
+
+                return DirectoryBlobs(Path(unquote(parts.path)))
+        case "mongodb" | "mongodb+srv":
+            from functions.common.blobs.gridfs import GridFsBlobs
+
+            return GridFsBlobs(url)
+        case "s3":
+            from functions.common.blobs.s3 import S3Blobs
+
+            return S3Blobs(url, aws)
+    raise SettingError("BLOBS_URL must be file:///a/directory, mongodb://..., mongodb+srv://... or s3://a-bucket")

@@ -2,18 +2,16 @@
 
 import errno
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
-from functions.common.errors import BlobMissing, StorageFull, Unavailable
-
-_WORD: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}\Z")
-_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+from functions.common.blobs import check_key
+from functions.common.blobs.files import translated
+from functions.common.errors import BlobMissing
 
 
 class DirectoryBlobs:
@@ -31,7 +29,7 @@ class DirectoryBlobs:
     def create(self, key: str) -> Iterator["_Writer"]:
         """See Blobs.create."""
         target = self._path(key)
-        with _translated():
+        with translated():
             self._temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=self._temporary)
         writer = _Writer(descriptor, Path(name), target)
@@ -43,7 +41,7 @@ class DirectoryBlobs:
     def open(self, key: str) -> BinaryIO:
         """See Blobs.open."""
         path = self._path(key)
-        with _translated():
+        with translated():
             try:
                 return path.open("rb")
             except FileNotFoundError as error:
@@ -52,7 +50,7 @@ class DirectoryBlobs:
     def fetch(self, key: str, path: Path) -> None:
         """See Blobs.fetch; a hard link where both are on one file system."""
         source = self._path(key)
-        with _translated():
+        with translated():
             try:
                 os.link(source, path)
             except FileNotFoundError as error:
@@ -67,21 +65,22 @@ class DirectoryBlobs:
     def delete(self, key: str) -> None:
         """See Blobs.delete."""
         path = self._path(key)
-        with _translated(), suppress(FileNotFoundError):
+        with translated(), suppress(FileNotFoundError):
             path.unlink()
         # An empty folder goes with its last blob; one that another writer just filled stays.
         with suppress(OSError):
             path.parent.rmdir()
+
+    def close(self) -> None:
+        """See Blobs.close; nothing is held."""
 
     def sweep(self) -> None:
         """Remove what crashed writers left; only for a run that is this directory's sole user."""
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _path(self, key: str) -> Path:
-        words = key.split("/")
-        if not all(_WORD.match(word) for word in words):
-            raise ValueError(f"not a blob key: {key!r}")
-        return self._root.joinpath(*words)
+        check_key(key)
+        return self._root.joinpath(*key.split("/"))
 
 
 class _Writer:
@@ -92,12 +91,12 @@ class _Writer:
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
-        with _translated():
+        with translated():
             while view:
                 view = view[self._file.write(view) :]
 
     def commit(self) -> None:
-        with _translated():
+        with translated():
             os.fsync(self._file.fileno())
             for _ in range(100):
                 # A delete of the folder's last blob may remove the folder at any moment before there is a new one;
@@ -123,13 +122,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StorageFull(retry_after_seconds=60) from error
-        raise Unavailable(retry_after_seconds=30) from error
