@@ -7,7 +7,7 @@ _function = os.environ["FUNCTION_TARGET"]
 # Seconds that a request may last, as the Service's timeoutSeconds; a stop waits as long for those that run.
 _longest = {"auth": 30, "notify": 45, "recover": 90}.get(_function, 590)
 # More than the Service's containerConcurrency, so that probes always find a thread.
-_threads = {"convert": 4, "jobs": 36}.get(_function, 20)
+_threads = {"convert": int(os.environ.get("CONVERT_SLOTS") or 1) + 3, "jobs": 36}.get(_function, 20)
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104 - a container's face
 wsgi_app = "functions.common.app:from_environment()"

@@ -13,6 +13,7 @@ from functions.common.errors import Invalid, Malformed, Unauthorized
 
 if TYPE_CHECKING:
     from functions.auth.accounts import Accounts
+    from functions.auth.failures import Failures
     from functions.auth.issuing import Issuer
     from functions.common.tokens import Verifier
 
@@ -41,7 +42,7 @@ def _login(request: Request) -> Response:
     given = request.authorization
     if given is None or given.type != "basic" or given.username is None or given.password is None:
         raise Unauthorized("Log in with your address and password (Basic).", challenge="Basic")
-    account = service.login(given.username, given.password, accounts=_accounts())
+    account = service.login(given.username, given.password, accounts=_accounts(), failures=_failures())
     issuer = _issuer()
     token = issuer.issue(account.id, account.email)
     # Commands that people already use take the whole body for the token; JSON is for who asks for it by name.
@@ -62,7 +63,7 @@ def _password(request: Request) -> Response:
 
     who = principal(request, _verifier())
     fields = _fields(request, "old", "new")
-    service.change_password(who.account_id, fields["old"], fields["new"], accounts=_accounts())
+    service.change_password(who.account_id, fields["old"], fields["new"], accounts=_accounts(), failures=_failures())
     return Response(status=204)
 
 
@@ -74,6 +75,12 @@ def _accounts() -> "Accounts":
     from functions.auth.accounts import Accounts
 
     return Accounts(backends().database)
+
+
+def _failures() -> "Failures":
+    from functions.auth.failures import Failures
+
+    return Failures(backends().database)
 
 
 def _issuer() -> "Issuer":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
+from functions.common.accounts import NO_PASSWORD
 from functions.common.errors import Unavailable
 from functions.common.memory import bound_what_is_kept
 
@@ -29,7 +30,7 @@ def check_password(password: str, password_hash: str | None) -> bool:
     Raises:
         Unavailable: too many are being hashed right now.
     """
-    fits = _in_turn(lambda: _scheme().verify(password, password_hash or _nobodys_hash()))
+    fits = _in_turn(lambda: _scheme().verify(password, password_hash or NO_PASSWORD))
     return bool(fits) and password_hash is not None
 
 
@@ -48,10 +49,3 @@ def _scheme() -> Any:
 
     bound_what_is_kept()
     return argon2.using(type="ID", memory_cost=19 * 1024, time_cost=2, parallelism=1)
-
-
-@cache
-def _nobodys_hash() -> str:
-    # Made with the same parameters as everybody's, so that a login for a missing account takes as long. It is
-    # decoded from constants: hashing once more would make the first such login the slow one.
-    return "$argon2id$v=19$m=19456,t=2,p=1$" + "c2FsdHNhbHRzYWx0c2FsdA" + "$" + "A" * 43

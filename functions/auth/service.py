@@ -1,10 +1,10 @@
 """Registering, logging in, and changing a password."""
 
-from email_validator import EmailNotValidError, validate_email
-
 from functions.auth.accounts import Account, Accounts
+from functions.auth.failures import Failures
 from functions.auth.passwords import check_password, hash_password
-from functions.common.errors import Conflict, Forbidden, Invalid, Unauthorized
+from functions.common.accounts import normalise
+from functions.common.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
 
 _SHORTEST, _LONGEST = 8, 1024
 
@@ -28,53 +28,72 @@ def register(email: str, password: str, *, accounts: Accounts, open_: bool) -> A
     raise Conflict("There is an account with this address already.")
 
 
-def login(email: str, password: str, *, accounts: Accounts) -> Account:
+def login(email: str, password: str, *, accounts: Accounts, failures: Failures) -> Account:
     """Find the account whose address and password these are; a missing one costs as much as a wrong password.
 
     Raises:
         Unauthorized: there is none.
+        TooMany: there were too many wrong passwords for this address.
     """
+    account = None
     try:
-        account = accounts.by_email(normalise(email))
+        address = normalise(email)
+        account = accounts.by_email(address)
     except Invalid:
-        account = None
-    fits = check_password(password[: _LONGEST + 1], account.password_hash if account else None)
-    if account is None or not fits:
+        # Nobody's address is counted like any other.
+        address = email
+    if not _fits(password, account, address, failures) or account is None:
         raise Unauthorized("The address or the password is wrong.", challenge="Basic")
     return account
 
 
-def change_password(account_id: str, old: str, new: str, *, accounts: Accounts) -> None:
+def change_password(account_id: str, old: str, new: str, *, accounts: Accounts, failures: Failures) -> None:
     """Replace an account's password.
 
     Raises:
         Unauthorized: there is no such account any more.
         Forbidden: the old password is wrong.
+        TooMany: there were too many wrong ones.
         Invalid: the new one won't do.
         Conflict: it was changed by somebody else at the same moment.
     """
     account = accounts.by_id(account_id)
     if account is None:
         raise Unauthorized
-    if not check_password(old[: _LONGEST + 1], account.password_hash):
+    if not _fits(old, account, account.email, failures):
         raise Forbidden("The old password is wrong.")
     _check_strength(new, account.email)
     if not accounts.set_password(account, hash_password(new)):
         raise Conflict("The password was changed meanwhile.")
 
 
-def normalise(email: str) -> str:
-    """Bring an address into the one spelling that is stored and compared.
+def set_password(email: str, password: str, *, accounts: Accounts) -> Account:
+    """Give an account another password, as its operator.
 
     Raises:
-        Invalid: it is no address.
+        Invalid: the address or the password won't do.
+        NotFound: there is no such account.
+        Conflict: the password was changed by somebody else at the same moment.
     """
-    try:
-        address = validate_email(email.strip(), check_deliverability=False).normalized
-    except EmailNotValidError as error:
-        raise Invalid("This is no e-mail address that a mail could be sent to.", field="email") from error
-    # Mailboxes that differ in letter case alone are one person's; two accounts would only confuse them.
-    return address.lower()
+    address = normalise(email)
+    account = accounts.by_email(address)
+    if account is None:
+        raise NotFound("There is no account with this address.")
+    _check_strength(password, address)
+    if not accounts.set_password(account, hash_password(password)):
+        raise Conflict("The password was changed meanwhile.")
+    return account
+
+
+def _fits(password: str, account: Account | None, address: str, failures: Failures) -> bool:
+    """Whether this is the account's password, and what that means for the next try."""
+    failed = failures.check(address)
+    fits = check_password(password[: _LONGEST + 1], account.password_hash if account else None)
+    if not fits:
+        failures.count(address)
+    elif failed:
+        failures.forget(address)
+    return fits
 
 
 def _check_strength(password: str, email: str) -> None:

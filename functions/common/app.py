@@ -88,8 +88,8 @@ def dispatch(routes: Map, request: Request) -> Response:
     return cast(Response, view(request, **arguments))
 
 
-def event_notice(request: Request, *types: str) -> Notice | None:
-    """The notice in an event request; None for what is no event of these types, which is logged.
+def event_of(request: Request) -> CloudEvent | None:
+    """The event that a request delivers; None for what is none, which is logged.
 
     Such a thing is answered 2xx all the same: it would not get better by being sent again, and the dispatcher takes
     most other answers for success anyway.
@@ -102,17 +102,38 @@ def event_notice(request: Request, *types: str) -> Notice | None:
     if request.method != "POST":
         raise MethodNotAllowed(["POST"])
     try:
-        notice = events.notice(events.read(dict(request.headers), request.get_data()))
+        event = events.read(dict(request.headers), request.get_data())
     except (events.MalformedEvent, RequestEntityTooLarge) as error:
         _log.warning("a malformed event was dropped: %s", error)
         return None
-    logs.add(job=notice.job_id, event=notice.id)
+    logs.add(event=str(event["id"]))
+    return event
+
+
+def notice_of(event: CloudEvent, *types: str) -> Notice | None:
+    """The notice in an event; None for what is no event of ours of these types, which is logged."""
+    try:
+        notice = events.notice(event)
+    except events.MalformedEvent as error:
+        _log.warning("a malformed event was dropped: %s", error)
+        return None
+    logs.add(job=notice.job_id)
     if notice.traceparent is not None:
         logs.add(trace=notice.traceparent[3:35])
     if notice.type not in types:
         _log.warning("an event of type %s was dropped", notice.type)
         return None
     return notice
+
+
+def event_notice(request: Request, *types: str) -> Notice | None:
+    """The notice in a request that delivers an event of one of these types; None for anything else, which is logged.
+
+    Raises:
+        werkzeug.exceptions.HTTPException: the request is no POST to /.
+    """
+    event = event_of(request)
+    return None if event is None else notice_of(event, *types)
 
 
 def event_reply(event: CloudEvent | None) -> Response:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from functions.common.links import Links
     from functions.common.mails import Mails
     from functions.common.publisher import Publisher
+    from functions.common.quotas import Quotas
     from functions.common.tokens import Verifier
 
 T = TypeVar("T")
@@ -59,6 +60,21 @@ class Backends:
         )
 
     @property
+    def quotas(self) -> "Quotas":
+        """What each account may still do."""
+        from functions.common.quotas import Quotas
+
+        return self._once(
+            "quotas",
+            lambda: Quotas(
+                self.database,
+                jobs_per_hour=self.config.max_jobs_per_hour,
+                queued_jobs=self.config.max_queued_jobs,
+                stored_bytes=self.config.max_stored_bytes,
+            ),
+        )
+
+    @property
     def mails(self) -> "Mails":
         """The mails that are owed or sent."""
         from functions.common.mails import Mails
@@ -79,6 +95,10 @@ class Backends:
             return self._given_publisher
         if self.config.broker_url.startswith("memory:"):
             raise SettingError("BROKER_URL=memory: works only where all functions run in one process")
+        if self.config.broker_url.startswith(("amqp:", "amqps:")):
+            from functions.common.amqp import AmqpPublisher
+
+            return self._once("publisher", lambda: AmqpPublisher(self.config.broker_url))
         from functions.common.publisher import HttpPublisher
 
         return self._once("publisher", lambda: HttpPublisher(self.config.broker_url))
@@ -104,6 +124,8 @@ class Backends:
                 self.database.close()
             if "blobs" in self._made:
                 self.blobs.close()
+            if "publisher" in self._made:
+                self.publisher.close()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         with self._lock:

@@ -17,14 +17,18 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "jobs": ("DATABASE_URL", "BLOBS_URL", "BROKER_URL", "TOKEN_JWKS", "LINK_KEY"),
     "download": ("DATABASE_URL", "BLOBS_URL", "TOKEN_JWKS", "LINK_KEY"),
     "recover": ("DATABASE_URL", "BLOBS_URL", "BROKER_URL"),
+    "bridge": ("DATABASE_URL", "BLOBS_URL", "BROKER_URL", "BRIDGE_AMQP_URL"),
 }
+#: Functions that only some installations have; the settings of a state directory are not enough for them.
+OPTIONAL: Final = frozenset({"bridge"})
 
 _SCHEMES: Final = {
     "DATABASE_URL": ("sqlite", "mysql+pymysql", "postgresql+psycopg"),
     "BLOBS_URL": ("file", "mongodb", "mongodb+srv", "s3"),
-    "BROKER_URL": ("memory", "http", "https"),
+    "BROKER_URL": ("memory", "http", "https", "amqp", "amqps"),
     "MAIL_URL": ("file", "smtp", "smtps"),
     "PUBLIC_URL": ("http", "https"),
+    "BRIDGE_AMQP_URL": ("amqp", "amqps"),
 }
 
 _SENDER: Final = re.compile(r"(?P<name>[\w .'&-]+ <)?[\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9.-]+(?(name)>)", re.ASCII)
@@ -56,6 +60,13 @@ class Config:
     registration_open: bool
     #: 0 stands for no limit but the disk's.
     max_upload_bytes: int
+    #: What one account may have; 0 stands for no limit.
+    max_jobs_per_hour: int
+    max_queued_jobs: int
+    max_stored_bytes: int
+    #: What one address may send to the one-process run; 0 stands for no limit.
+    requests_per_minute: int
+    logins_per_minute: int
     #: Longest audio that is converted; 0 stands for no limit.
     max_duration_seconds: int
     #: One deadline for all that convert does for an event; 0 stands for none.
@@ -66,6 +77,8 @@ class Config:
     work_dir: str
     #: When a download ends itself, before the platform cuts it; 0 stands for never.
     download_seconds: int
+    #: Whether downloads are sent on to the store, where it has addresses of its own.
+    download_redirect: bool
     #: When an event stream ends itself.
     stream_seconds: int
     #: Days that a succeeded job's source is kept.
@@ -74,6 +87,8 @@ class Config:
     result_days: float
     #: "json" for machines, "text" for people.
     log_format: str
+    #: RabbitMQ of the system that bridge works beside.
+    bridge_amqp_url: str
     #: Name of the point at which the process group ends itself; only fault tests set it.
     crash_at: str
 
@@ -93,6 +108,8 @@ def load(env: Mapping[str, str], *, function: str | None = None) -> Config:
     for name, schemes in _SCHEMES.items():
         if texts[name]:
             _check_scheme(name, texts[name], schemes)
+    if function == "bridge" and not texts["BLOBS_URL"].startswith("mongodb"):
+        raise SettingError("BLOBS_URL must be mongodb:// or mongodb+srv://: bridge works in the other system's GridFS")
     return Config(
         database_url=texts["DATABASE_URL"],
         blobs_url=texts["BLOBS_URL"],
@@ -107,15 +124,22 @@ def load(env: Mapping[str, str], *, function: str | None = None) -> Config:
         link_key=_link_key(env),
         registration_open=_choice(env, "REGISTRATION", ("open", "closed")) == "open",
         max_upload_bytes=_whole(env, "MAX_UPLOAD_BYTES", 5 * 1024**3),
+        max_jobs_per_hour=_whole(env, "MAX_JOBS_PER_HOUR", 500),
+        max_queued_jobs=_whole(env, "MAX_QUEUED_JOBS", 200),
+        max_stored_bytes=_whole(env, "MAX_STORED_BYTES", 50 * 1024**3),
+        requests_per_minute=_whole(env, "REQUESTS_PER_MINUTE", 6000),
+        logins_per_minute=_whole(env, "LOGINS_PER_MINUTE", 60),
         max_duration_seconds=_whole(env, "MAX_DURATION_SECONDS", 12 * 3600),
         convert_seconds=_whole(env, "CONVERT_SECONDS", 480),
         convert_slots=_whole(env, "CONVERT_SLOTS", 1, least=1),
         work_dir=env.get("WORK_DIR", ""),
         download_seconds=_whole(env, "DOWNLOAD_SECONDS", 540),
+        download_redirect=_choice(env, "DOWNLOAD_REDIRECT", ("0", "1")) == "1",
         stream_seconds=_whole(env, "STREAM_SECONDS", 300, least=1),
         source_days=_days(env, "SOURCE_DAYS", 1),
         result_days=_days(env, "RESULT_DAYS", 30),
         log_format=_choice(env, "LOG_FORMAT", ("json", "text")),
+        bridge_amqp_url=texts["BRIDGE_AMQP_URL"],
         crash_at=env.get("CRASH_AT", ""),
     )
 

@@ -1,6 +1,6 @@
 """Named points at which a fault test ends the whole process group, as a power cut would.
 
-Called by upload, convert and notify at the seams of their writes. `CRASH_AT` is empty everywhere else.
+Called by upload, bridge, convert and notify at the seams of their writes. `CRASH_AT` is empty everywhere else.
 """
 
 import os

@@ -95,6 +95,13 @@ class NotMedia(ServiceError):
     status = 415
 
 
+class TooMany(ServiceError):
+    """This was too often; please wait."""
+
+    status = 429
+    retry_helps = True
+
+
 class Unavailable(ServiceError):
     """The service cannot do this right now; please try again."""
 
@@ -106,6 +113,14 @@ class StorageFull(ServiceError):
     """There is no room left to store this."""
 
     status = 507
+    retry_helps = True
+
+
+class OverQuota(ServiceError):
+    """The files that are kept for you take all your room."""
+
+    status = 507
+    # Each file is deleted in its time, if not by its owner.
     retry_helps = True
 
 

@@ -126,6 +126,7 @@ class Jobs:
             .values(
                 state=State.QUEUED,
                 sources=[[source.size_bytes, source.sha256] for source in sources],
+                source_bytes=sum(source.size_bytes for source in sources),
                 options=options.as_dict(),
                 filename=filename[:255],
                 updated=now(),
@@ -139,6 +140,14 @@ class Jobs:
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.run == run, jobs.c.state == State.QUEUED)
             .values(published=now(), due=now() + seconds(OWED_AGAIN_SECONDS))
+        )
+
+    def owe_now(self, job_id: str, run: int) -> None:
+        """Make the event of a run that nobody works on due at once."""
+        self._change(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.run == run, jobs.c.state.in_(OPEN), not_leased())
+            .values(due=now(), published=None)
         )
 
     def discard(self, job_id: str) -> bool:

@@ -17,6 +17,9 @@ _CONTEXT: ContextVar[dict[str, str]] = ContextVar("log context")
 #: Attributes that every record has; what else a record carries was given as `extra`.
 _PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+#: Libraries that tell each of their steps; what fails there is told by whoever uses them.
+_QUIET: Final = {"alembic": logging.WARNING, "pika": logging.CRITICAL}
+
 
 @contextmanager
 def context(**ids: str | None) -> Iterator[None]:
@@ -38,6 +41,8 @@ def setup(log_format: str, *, level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name, quiet in _QUIET.items():
+        logging.getLogger(name).setLevel(quiet)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

@@ -21,6 +21,9 @@ class Publisher(Protocol):
             Unavailable: it may not have arrived.
         """
 
+    def close(self) -> None:
+        """Let go of connections."""
+
 
 class HttpPublisher:
     """Posts events to a broker's ingress, which answers after RabbitMQ's publisher confirm.
@@ -43,3 +46,6 @@ class HttpPublisher:
             raise Unavailable("The event could not be handed to the broker.") from error
         if not 200 <= answer.status_code < 300:
             raise Unavailable(f"The broker answered {answer.status_code} to an event.")
+
+    def close(self) -> None:
+        """See Publisher.close; none are kept."""

@@ -1,4 +1,4 @@
-"""The tables: accounts, jobs, mails, dead letters. Times are BIGINT microseconds by the database's clock.
+"""The tables: accounts, jobs, mails and what belongs to them. Times are BIGINT microseconds by the database's clock.
 
 A change here is a new revision in `functions.common.migrations`.
 """
@@ -37,6 +37,19 @@ accounts = Table(
     **_MYSQL,
 )
 
+login_failures = Table(
+    "login_failures",
+    metadata,
+    # SHA-256 of the normalised address in lower-case hex: one that has no account counts like any other.
+    Column("address", String(64), primary_key=True),
+    # Wrong passwords since the last right one.
+    Column("failures", Integer, nullable=False),
+    Column("blocked_until", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Index("login_failures_updated", "updated"),
+    **_MYSQL,
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -65,6 +78,8 @@ jobs = Table(
     Column("phase", String(16)),
     Column("percent", Integer, nullable=False),
     Column("sources", JSON, nullable=False),
+    # Sum of the sources' sizes; empty until they are stored, and where an older program queued the job.
+    Column("source_bytes", BigInteger),
     Column("sources_until", BigInteger),
     Column("result_size_bytes", BigInteger),
     Column("result_sha256", String(64)),
@@ -81,6 +96,9 @@ jobs = Table(
     UniqueConstraint("owner", "idempotency_key", name="jobs_idempotency"),
     Index("jobs_history", "owner", "id"),
     Index("jobs_changes", "owner", "updated"),
+    # Both serve the owner's quotas; the second holds all that is summed, so that no row is read for it.
+    Index("jobs_created", "owner", "created"),
+    Index("jobs_kept", "owner", "state", "deleted", "sources_until", "source_bytes", "result_size_bytes"),
     Index("jobs_due", "due"),
     Index("jobs_expires", "expires"),
     Index("jobs_sources_until", "sources_until"),
@@ -99,6 +117,20 @@ mails = Table(
     Column("sent", BigInteger),
     # Set when it was given up, or withdrawn by a retry or a deletion.
     Column("undelivered", BigInteger),
+    **_MYSQL,
+)
+
+bridged = Table(
+    "bridged",
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    # `_id` of the source in the GridFS of the system beside us.
+    Column("video_fid", String(24), nullable=False),
+    # Its user, spelled as it spells it.
+    Column("username", String(320), nullable=False),
+    # When that system is to be told of the MP3 again; empty once its RabbitMQ has confirmed the message.
+    Column("due", BigInteger),
+    Index("bridged_due", "due"),
     **_MYSQL,
 )
 

@@ -5,23 +5,22 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cloudevents.http import CloudEvent
 
 from functions.common import events
-from functions.common.blobs import chunks
 from functions.common.crash import crash_point
 from functions.common.errors import BlobMissing, Conflict, ServiceError, Unavailable
 from functions.common.events import Notice
-from functions.common.job import Job, State, Stored, source_key
+from functions.common.job import Job, State, Stored
 from functions.convert.encoding import Bounds, Failed, Stopped, encode
 from functions.convert.heartbeat import Heartbeat
 from functions.convert.slots import slots
+from functions.convert.transfer import drop, fetch, store
 
 if TYPE_CHECKING:
     from functions.common.blobs import Blobs
@@ -103,14 +102,14 @@ class Converter:
                 return self._stopped(job, heartbeat)
             except ServiceError as error:
                 heartbeat.stop()
-                self._drop(job)
+                drop(job, blobs=self._blobs)
                 self._jobs.give_back(job)
                 raise Unavailable(error.detail, retry_after_seconds=error.retry_after_seconds) from error
             except Exception as error:
                 # Whatever it was, the next attempt need not wait for the lease; the count of claims ends it.
                 heartbeat.stop()
                 _log.exception("a conversion broke off")
-                self._drop(job)
+                drop(job, blobs=self._blobs)
                 self._jobs.give_back(job, counted=True)
                 raise Unavailable("The conversion broke off.", retry_after_seconds=5) from error
             heartbeat.stop()
@@ -124,8 +123,12 @@ class Converter:
     def _work(self, job: Job, began: float, heartbeat: Heartbeat) -> tuple[float, Stored]:
         with self._folder() as folder:
             source, target = folder / "source", folder / "result.mp3"
+            deadline = self._deadline(began, kept_back=_AFTER_FFMPEG_SECONDS)
             heartbeat.tell("fetching", 0)
-            self._fetch(job, source)
+            try:
+                fetch(job, source, blobs=self._blobs, check=self._check(heartbeat, deadline))
+            except BlobMissing as error:
+                raise Failed("source_missing") from error
 
             def progress(percent: int) -> None:
                 heartbeat.tell("encoding", percent)
@@ -136,47 +139,37 @@ class Converter:
                 source,
                 target,
                 job.options,
-                bounds=self._bounds(began),
-                stop=lambda: heartbeat.lost.is_set() or self._halting(),
+                bounds=Bounds(deadline=deadline, audio_seconds=self._terms.max_duration_seconds or None),
+                stop=lambda: self._is_stopped(heartbeat),
                 progress=progress,
             )
             heartbeat.tell("storing", 99)
-            return duration, self._store(job, target)
+            return duration, store(job, target, blobs=self._blobs, check=self._check(heartbeat, self._deadline(began)))
 
-    def _fetch(self, job: Job, path: Path) -> None:
-        try:
-            if len(job.sources) == 1:
-                self._blobs.fetch(source_key(job.id, 0), path)
-                return
-            with path.open("wb") as joined:
-                for piece in range(len(job.sources)):
-                    with self._blobs.open(source_key(job.id, piece)) as stream:
-                        shutil.copyfileobj(stream, joined, 1024 * 1024)
-        except BlobMissing as error:
-            raise Failed("source_missing") from error
+    def _check(self, heartbeat: Heartbeat, deadline: float | None) -> Callable[[], None]:
+        """What fetching and storing are asked: whether they have to end."""
 
-    def _store(self, job: Job, path: Path) -> Stored:
-        digest = sha256()
-        size_bytes = 0
-        with path.open("rb") as stream, self._blobs.create(job.result_key) as writer:
-            for chunk in chunks(stream):
-                digest.update(chunk)
-                size_bytes += len(chunk)
-                writer.write(chunk)
-            writer.commit()
-        return Stored(size_bytes, digest.hexdigest())
+        def check() -> None:
+            if self._is_stopped(heartbeat):
+                raise Stopped
+            if deadline is not None and time.monotonic() > deadline:
+                raise Unavailable("Fetching or storing took too long.", retry_after_seconds=30)
 
-    def _bounds(self, began: float) -> Bounds:
-        deadline = began + self._terms.seconds - _AFTER_FFMPEG_SECONDS if self._terms.seconds else None
-        return Bounds(deadline=deadline, audio_seconds=self._terms.max_duration_seconds or None)
+        return check
+
+    def _is_stopped(self, heartbeat: Heartbeat) -> bool:
+        return heartbeat.lost.is_set() or self._halting()
+
+    def _deadline(self, began: float, *, kept_back: float = 0.0) -> float | None:
+        return began + self._terms.seconds - kept_back if self._terms.seconds else None
 
     def _failed(self, job: Job, reason: str) -> bool:
-        self._drop(job)
+        drop(job, blobs=self._blobs)
         _log.info("failed", extra={"reason": reason})
         return self._jobs.fail(job, reason)
 
     def _stopped(self, job: Job, heartbeat: Heartbeat) -> bool:
-        self._drop(job)
+        drop(job, blobs=self._blobs)
         if heartbeat.lost.is_set():
             _log.info("the claim was lost; the work is dropped")
             return False
@@ -185,13 +178,9 @@ class Converter:
         raise Unavailable("The conversion was stopped.", retry_after_seconds=5)
 
     def _lost(self, job: Job) -> bool:
-        self._drop(job)
+        drop(job, blobs=self._blobs)
         _log.info("the claim was lost; the result is dropped")
         return False
-
-    def _drop(self, job: Job) -> None:
-        with suppress(ServiceError):
-            self._blobs.delete(job.result_key)
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from functions.common.app import backends, dispatch
 from functions.common.bearer import principal
 from functions.common.errors import NotFound
 from functions.common.job import MICROSECONDS, Job, mp3_name
+from functions.common.links import API_LINK_SECONDS
 
 if TYPE_CHECKING:
     from functions.common.job import Stored
@@ -46,6 +47,11 @@ def _download(request: Request) -> Response:
     job = service.find(job_id, owner=owner, jobs=made.jobs)
     logs.add(job=job.id)
     stream = service.open_result(job, blobs=made.blobs)
+    if request.method == "GET" and made.config.download_redirect:
+        address = made.blobs.address(job.result_key, seconds=API_LINK_SECONDS)
+        if address is not None:
+            stream.close()
+            return Response(status=307, headers={"Location": address, "Cache-Control": "no-store"})
     response = send_file(
         stream,
         _conditions(request),
@@ -67,7 +73,6 @@ def _ranged(response: Response, request: Request, job: Job) -> Response:
     response.content_length = size_bytes
     response.headers["Cache-Control"] = "private, no-cache"
     file = cast(FileWrapper, response.response)
-    file.buffer_size = _CHUNK_BYTES
     try:
         response.make_conditional(_conditions(request), accept_ranges=True, complete_length=size_bytes)
     except HTTPException:
@@ -76,6 +81,8 @@ def _ranged(response: Response, request: Request, job: Job) -> Response:
     if response.status_code == PreconditionFailed.code:
         file.close()
         raise PreconditionFailed
+    # A range may be much less than that, and what is read is fetched.
+    file.buffer_size = min(_CHUNK_BYTES, response.content_length or _CHUNK_BYTES)
     # The server says the date.
     del response.headers["Date"]
     seconds = backends().config.download_seconds

@@ -37,7 +37,7 @@ def _list(request: Request) -> Response:
     page = _history().page(owner, limit=int(limit) + 1, before=before)
     shown, more = page[: int(limit)], len(page) > int(limit)
     following = f"/jobs?limit={limit}&before={shown[-1].id}" if more else None
-    return flask.jsonify(jobs=[_describe(job) for job in shown], next=following)
+    return flask.jsonify(jobs=[_describe(job) for job in shown], next=following, limits=_limits(owner))
 
 
 def _one(request: Request, job_id: UUID) -> Response:
@@ -56,7 +56,7 @@ def _retry(request: Request, job_id: UUID) -> Response:
     from functions.jobs import service
 
     made = backends()
-    job = service.retry(_id(job_id), _owner(request), jobs=made.jobs, publisher=made.publisher)
+    job = service.retry(_id(job_id), _owner(request), jobs=made.jobs, publisher=made.publisher, quotas=made.quotas)
     return flask.make_response(_describe(job), 202)
 
 
@@ -92,6 +92,12 @@ def _history() -> "History":
     from functions.jobs.history import History
 
     return History(backends().database)
+
+
+def _limits(owner: str) -> dict[str, dict[str, int | None]]:
+    """What bounds the owner's next upload, so that a client can tell before it is refused."""
+    made = backends()
+    return {**made.quotas.describe(owner), "upload_bytes": {"limit": made.config.max_upload_bytes or None}}
 
 
 def _owner(request: Request) -> str:

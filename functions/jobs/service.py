@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 from functions.common import events
 from functions.common.errors import Conflict, NotFound, ServiceError, Unavailable
-from functions.common.job import Job, blob_keys
+from functions.common.job import Job, State, blob_keys
 
 if TYPE_CHECKING:
     from functions.common.blobs import Blobs
     from functions.common.jobs import Jobs
     from functions.common.publisher import Publisher
+    from functions.common.quotas import Quotas
 
 _log = logging.getLogger(__name__)
 
@@ -40,13 +41,16 @@ def cancel(job_id: str, owner: str, *, jobs: "Jobs") -> Job:
     return find(job_id, owner, jobs=jobs)
 
 
-def retry(job_id: str, owner: str, *, jobs: "Jobs", publisher: "Publisher") -> Job:
+def retry(job_id: str, owner: str, *, jobs: "Jobs", publisher: "Publisher", quotas: "Quotas") -> Job:
     """Run a failed or cancelled job again.
 
     Raises:
         NotFound: there is none, or it is another's.
         Conflict: it neither failed nor was cancelled, or its source is no longer kept.
+        TooMany: too many of the owner's jobs wait already.
     """
+    if find(job_id, owner, jobs=jobs).state in (State.FAILED, State.CANCELLED):
+        quotas.admit_retry(owner)
     if not jobs.retry(job_id, owner):
         job = find(job_id, owner, jobs=jobs)
         raise Conflict(f"The job is {job.state} and cannot be run again.", state=job.state.value)

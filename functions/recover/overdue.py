@@ -11,7 +11,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from functions.common.database import Database, now
 from functions.common.job import ENDED, OPEN, Job, State, new_id
 from functions.common.jobs import OWED_AGAIN_SECONDS, job_of, not_leased, seconds
-from functions.common.tables import dead_letters, jobs, mails
+from functions.common.tables import bridged, dead_letters, jobs, login_failures, mails
 
 #: How long a mail that cannot be delivered is tried again.
 MAIL_SECONDS = 3 * 86_400
@@ -21,6 +21,8 @@ TOMBSTONE_SECONDS = 86_400
 _OPEN_DOUBLINGS = 3
 _MAIL_DOUBLINGS = 6
 _DEAD_LETTERS_KEPT_SECONDS = 30 * 86_400
+#: How long failed logins are remembered after the last one.
+FAILURE_SECONDS = 86_400
 
 
 class Overdue:
@@ -75,6 +77,33 @@ class Overdue:
             .values(due=now(), rounds=jobs.c.rounds - 1, published=None)
         )
 
+    def take_untold(self, limit: int = 100) -> list[Job]:
+        """Take successes that another system has yet to be told of, each owed again only after a delay that doubles."""
+        age = now() - jobs.c.finished
+        untold = and_(
+            bridged.c.due <= now(),
+            jobs.c.state == State.SUCCEEDED,
+            jobs.c.deleted.is_(None),
+            # Until then the event's own delivery is still being tried.
+            age > seconds(OWED_AGAIN_SECONDS),
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(jobs, bridged.c.due.label("told_due"), age.label("age"))
+                .join(bridged, bridged.c.job_id == jobs.c.id)
+                .where(untold)
+                .order_by(bridged.c.due)
+                .limit(limit)
+            ).all()
+        return [job_of(row) for row in rows if self._take_untold(row)]
+
+    def _take_untold(self, row: "Row[Any]") -> bool:
+        seen = row._mapping
+        delay = min(seen["age"], seconds(OWED_AGAIN_SECONDS << _MAIL_DOUBLINGS))
+        mine = and_(bridged.c.job_id == seen["id"], bridged.c.due == seen["told_due"])
+        with self._database.write() as connection:
+            return bool(connection.execute(update(bridged).where(mine).values(due=now() + delay)).rowcount)
+
     def give_up_mails(self) -> None:
         """Mark mails undelivered that could not be sent for three days."""
         old = and_(mails.c.sent.is_(None), mails.c.undelivered.is_(None), mails.c.created < _ago(MAIL_SECONDS))
@@ -96,7 +125,7 @@ class Overdue:
     def abandon(self) -> None:
         """Turn uploads that stood still too long into tombstones."""
         stale = and_(jobs.c.state == State.RECEIVING, jobs.c.due <= now(), jobs.c.deleted.is_(None))
-        self._change(update(jobs).where(stale).values(deleted=now(), due=None))
+        self._change(update(jobs).where(stale).values(deleted=now(), due=None, idempotency_key=None))
 
     def expire(self) -> None:
         """Expire ended jobs whose time is up; their blobs count as sources that are over."""
@@ -142,6 +171,7 @@ class Overdue:
         """Remove a deleted job's rows for good."""
         with self._database.write() as connection:
             connection.execute(delete(mails).where(mails.c.job_id == job.id))
+            connection.execute(delete(bridged).where(bridged.c.job_id == job.id))
             connection.execute(delete(jobs).where(jobs.c.id == job.id, jobs.c.deleted.is_not(None)))
 
     def keep_dead_letter(self, job_id: str | None, event: str, *, code: str | None, dest: str | None) -> None:
@@ -157,6 +187,11 @@ class Overdue:
         with self._database.write() as connection:
             connection.execute(insert(dead_letters).values(values))
             connection.execute(delete(dead_letters).where(dead_letters.c.received < _ago(_DEAD_LETTERS_KEPT_SECONDS)))
+
+    def forget_failures(self) -> None:
+        """Remove the counts of failed logins whose last one is a day old."""
+        with self._database.write() as connection:
+            connection.execute(delete(login_failures).where(login_failures.c.updated < _ago(FAILURE_SECONDS)))
 
     def _rows(self, condition: ColumnElement[bool]) -> list[Job]:
         with self._database.read() as connection:

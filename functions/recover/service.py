@@ -48,9 +48,10 @@ class Recovery:
         """
         ends = time.monotonic() + _SWEEP_SECONDS
         self._overdue.give_up_mails()
-        failed = self._publish_due(ends)
+        failed = self._publish_due(ends) or self._publish_untold(ends)
         self._overdue.abandon()
         self._overdue.expire()
+        self._overdue.forget_failures()
         # Each row keeps telling what is to be deleted until it was.
         self._each(self._overdue.blobs_over(), self._drop, ends)
         self._each(self._overdue.unswept(), self._sweep, ends)
@@ -89,6 +90,18 @@ class Recovery:
                         self._overdue.owe_again(unpublished)
                     return error
                 _log.info("an owed event was published again", extra={"job": job.id, "state": job.state.value})
+        return None
+
+    def _publish_untold(self, ends: float) -> Unavailable | None:
+        for job in self._overdue.take_untold():
+            try:
+                if time.monotonic() > ends:
+                    raise Unavailable("The sweep's time is up.")
+                self._publisher.publish(_owed(job))
+            except Unavailable as error:
+                # The others' turn comes when their delay is over.
+                return error
+            _log.info("a success that another system was not told of was published again", extra={"job": job.id})
         return None
 
     def _drop(self, job: Job) -> None:

@@ -1,6 +1,5 @@
 """Reading an upload's body as it arrives: multipart/form-data (RFC 7578) or raw bytes, never whole in memory."""
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Final
@@ -9,12 +8,11 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from werkzeug.exceptions import ClientDisconnected
 
 from functions.common.errors import Malformed
+from functions.common.filenames import clean_name
 
 _READ_BYTES: Final = 1024 * 1024
 _MOST_PARTS: Final = 32
 _LONGEST_FIELD: Final = 4096
-#: Characters that turn the direction of the text around them (Unicode TR 9).
-_BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,6 @@ def multipart(stream: IO[bytes], boundary: str) -> Iterator[Field | File]:
             yield File(clean_name(segment.filename), chunks)
             for _ in chunks:
                 raise AssertionError("a file's chunks were not read to their end")
-
-
-def clean_name(name: str) -> str:
-    """The part of an upload's name that people should see: no folders, no control or direction characters."""
-    last = name.replace("\\", "/").rsplit("/", 1)[-1]
-    shown = "".join(char for char in last if char not in _BIDI and unicodedata.category(char) not in ("Cc", "Cs"))
-    return shown.strip()[:255] or "upload"
 
 
 def _events(stream: IO[bytes], boundary: str) -> Iterator[MultipartSegment | bytes | None]:

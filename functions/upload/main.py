@@ -32,16 +32,18 @@ def _upload(request: Request) -> Response:
         texts=request.args,
         idempotency_key=_idempotency_key(request),
         traceparent=traceparent(),
+        least_bytes=max(0, (request.content_length or 0) - (_FORM_BYTES if _is_form(request) else 0)),
     )
     # What can be refused is refused before the body is read.
     options.parse(wanted.texts)
     most = made.config.max_upload_bytes
-    if most and request.content_length is not None and request.content_length > most + _FORM_BYTES:
+    if most and wanted.least_bytes > most:
         raise TooLarge(f"Files of up to {most:,} bytes are taken.", limit=most)
     intake = Intake(
         jobs=made.jobs,
         blobs=made.blobs,
         publisher=made.publisher,
+        quotas=made.quotas,
         max_bytes=most,
         crash_at=made.config.crash_at,
     )
@@ -54,12 +56,16 @@ def _parts(request: Request) -> "Iterator[Field | File]":
 
     # The stream is counted while it is read, so the small limit of other requests is lifted.
     take_large_body(request)
-    if request.mimetype == "multipart/form-data":
+    if _is_form(request):
         boundary = request.mimetype_params.get("boundary")
         if not boundary:
             raise Invalid("The form has no boundary.")
         return intake.multipart(request.stream, boundary)
     return intake.raw(request.stream, request.args.get("filename", ""))
+
+
+def _is_form(request: Request) -> bool:
+    return request.mimetype == "multipart/form-data"
 
 
 def _accepted(job: Job) -> Response:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from functions.common.blobs import Blobs
     from functions.common.jobs import Jobs
     from functions.common.publisher import Publisher
+    from functions.common.quotas import Quotas, Room
 
 _ALIVE_SECONDS: Final = 60
 _log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class Upload:
     texts: Mapping[str, str]
     idempotency_key: str | None
     traceparent: str | None
+    #: How long the file is at least; 0 where its length was not announced.
+    least_bytes: int = 0
 
 
 class Intake:
@@ -44,16 +47,25 @@ class Intake:
         jobs: where the rows go.
         blobs: where the bytes go.
         publisher: where the events go.
+        quotas: what each account may still do.
         max_bytes: the largest file that is taken; 0 for any.
         crash_at: fault tests' crash point.
     """
 
     def __init__(
-        self, *, jobs: "Jobs", blobs: "Blobs", publisher: "Publisher", max_bytes: int, crash_at: str = ""
+        self,
+        *,
+        jobs: "Jobs",
+        blobs: "Blobs",
+        publisher: "Publisher",
+        quotas: "Quotas",
+        max_bytes: int,
+        crash_at: str = "",
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._publisher = publisher
+        self._quotas = quotas
         self._max_bytes = max_bytes
         self._crash_at = crash_at
         bound_what_is_kept()
@@ -78,10 +90,13 @@ class Intake:
             Invalid: no file, an empty one, or a wrong option.
             NotMedia: it surely is no media.
             TooLarge: it is larger than is taken.
+            TooMany: the account has to wait; nothing was read.
+            OverQuota: it is larger than the account's room.
             ServiceError: storing failed; nothing is left behind.
         """
         texts = dict(upload.texts)
         chosen = options.parse(texts)
+        room = self._quotas.admit(upload.owner, least_bytes=upload.least_bytes)
         job: Job | None = None
         with self._undone_on_error() as undo:
             source: Stored | None = None
@@ -92,14 +107,16 @@ class Intake:
                 elif job is not None:
                     raise Invalid("One upload takes one file.", field="file")
                 else:
-                    job, source = self._store(upload, part, chosen, undo)
+                    job, source = self._store(upload, part, chosen, room, undo)
             if job is None or source is None:
                 raise Invalid("There is no file; send it in the form field `file`.", field="file")
             self._promise(job, source, chosen)
         self._announce(job)
         return replace(job, state=State.QUEUED, options=chosen, sources=(source,))
 
-    def _store(self, upload: Upload, file: File, chosen: options.Options, undo: list[Job]) -> tuple[Job, Stored]:
+    def _store(
+        self, upload: Upload, file: File, chosen: options.Options, room: "Room", undo: list[Job]
+    ) -> tuple[Job, Stored]:
         chunks = _checked(file.chunks)
         job = self._jobs.create(
             owner=upload.owner,
@@ -117,6 +134,7 @@ class Intake:
                 size_bytes += len(chunk)
                 if self._max_bytes and size_bytes > self._max_bytes:
                     raise TooLarge(f"Files of up to {self._max_bytes:,} bytes are taken.", limit=self._max_bytes)
+                room.check(size_bytes)
                 digest.update(chunk)
                 writer.write(chunk)
                 crash_point("receiving-half-a-blob", self._crash_at)

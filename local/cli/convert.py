@@ -16,6 +16,11 @@ from local.cli.outputs import OutputError, Task, check, writing
 from local.cli.progress import Bar, Bars, printable
 
 _OWNER: Final = "owner@localhost"
+#: Settings whose 0 stands for no limit; the quotas have none at home.
+_LIMITS: Final = (
+    *("MAX_UPLOAD_BYTES", "MAX_DURATION_SECONDS", "CONVERT_SECONDS", "DOWNLOAD_SECONDS"),
+    *("REQUESTS_PER_MINUTE", "LOGINS_PER_MINUTE"),
+)
 
 
 class ConvertError(Exception):
@@ -81,8 +86,7 @@ def own_server(sources: Sequence[Path], folder: Path) -> Iterator[Client]:
 
     logs.setup("text", level="ERROR")
     with tempfile.TemporaryDirectory(prefix="video2mp3-", dir=_roomy(sources, folder)) as name:
-        limits = {"MAX_UPLOAD_BYTES": "0", "MAX_DURATION_SECONDS": "0", "CONVERT_SECONDS": "0", "DOWNLOAD_SECONDS": "0"}
-        chosen = settings(Path(name), env={**limits, **_tuning()})
+        chosen = settings(Path(name), env={**dict.fromkeys(_LIMITS, "0"), **_tuning()})
         with LocalServer(chosen, Path(name), port=0, timeouts=False) as server:
             config = server.backends.config
             account = Accounts(server.backends.database).add(_OWNER, "")

@@ -5,19 +5,27 @@ Exit codes: 0 all went well, 1 something did not, 2 wrong usage, 130 interrupted
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from functions.common.errors import Invalid, ServiceError, SettingError
+from local.cli.dead_letters import app as dead_letters_app
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from functions.auth.accounts import Accounts
     from local.cli.client import Client
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+broker_app = typer.Typer(no_args_is_help=True, help="The broker without Kubernetes, on RabbitMQ (BROKER_URL).")
+app.add_typer(broker_app, name="broker")
 accounts_app = typer.Typer(no_args_is_help=True, help="Accounts of the server on this machine.")
 app.add_typer(accounts_app, name="accounts")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 State = Annotated[Path | None, typer.Option("--state", help="Folder that keeps state between runs.")]
 Server = Annotated[str | None, typer.Option("--server", help="Address of a server; without it, all happens here.")]
@@ -72,15 +80,21 @@ def serve(
     function: Annotated[str | None, typer.Argument(help="Only this function, under gunicorn.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
     state: State = None,
+    services: Annotated[bool, typer.Option("--services", help="A process per function, on real servers.")] = False,
+    reload: Annotated[bool, typer.Option("--reload", help="Start a function again when its files change.")] = False,
 ) -> None:
     """Serve everything from one process on http://localhost:8080, or one function alone."""
-    from local.cli.serve import serve_all, serve_one
+    from local.cli.serve import serve_all, serve_one, serve_services
 
+    if (services and function is not None) or (reload and not (services or function)):
+        _usage("--services is for all functions, --reload for --services or one function.")
     try:
-        if function is None:
+        if services:
+            serve_services(port=port, state=state, reload=reload)
+        elif function is None:
             serve_all(port=port, state=state)
         else:
-            serve_one(function, port=port, state=state)
+            serve_one(function, port=port, state=state, reload=reload)
     except SettingError as error:
         _fail(str(error))
 
@@ -99,26 +113,84 @@ def migrate(
     typer.echo(f"The schema is {made} already." if found == made else f"The schema was {found or 'empty'}, now {made}.")
 
 
+@broker_app.command("ingress")
+def broker_ingress(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 - a container's face
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
+) -> None:
+    """Take events by HTTP and hand them to RabbitMQ."""
+    from local.cli.broker import serve_ingress
+
+    try:
+        serve_ingress(host=host, port=port)
+    except SettingError as error:
+        _fail(str(error))
+
+
+@broker_app.command("dispatcher")
+def broker_dispatcher(
+    service: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URL", help="Where a function is; else http://NAME:8080.")
+    ] = None,
+    parallelism: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=NUMBER", help="Events that a function gets at once, at most.")
+    ] = None,
+) -> None:
+    """Deliver what RabbitMQ holds to the functions, as the triggers say, and ping recover on its schedule."""
+    from local.cli.broker import serve_dispatcher
+
+    try:
+        serve_dispatcher(services=service or [], parallelism=parallelism or [])
+    except SettingError as error:
+        _fail(str(error))
+
+
 @accounts_app.command("add")
 def accounts_add(
     email: Annotated[str, typer.Argument(help="The address to log in with.")], state: State = None
 ) -> None:
     """Make an account; the password is asked for, or read from VIDEO2MP3_PASSWORD."""
-    from functions.auth.accounts import Accounts
     from functions.auth.service import register
-    from functions.common.config import load
-    from functions.common.database import Database
-    from local.server.state import default_directory, settings
 
-    config = load(settings(state or default_directory()))
-    database = Database(config.database_url)
-    try:
-        account = register(email, _password(confirm=True), accounts=Accounts(database), open_=True)
-    except ServiceError as error:
-        _fail(error.detail)
-    finally:
-        database.close()
+    with _accounts(state) as accounts:
+        account = register(email, _password(confirm=True), accounts=accounts, open_=True)
     typer.echo(f"{account.email} can log in now.")
+
+
+@accounts_app.command("password")
+def accounts_password(
+    email: Annotated[str, typer.Argument(help="The address of the account.")], state: State = None
+) -> None:
+    """Give an account another password; it is asked for, or read from VIDEO2MP3_PASSWORD."""
+    from functions.auth.service import set_password
+
+    with _accounts(state) as accounts:
+        account = set_password(email, _password(confirm=True), accounts=accounts)
+    typer.echo(f"{account.email} can log in with it now.")
+
+
+@accounts_app.command("import")
+def accounts_import(
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            envvar="VIDEO2MP3_IMPORT_FROM",
+            help="Its database, mysql://user:password@host/auth; better by the variable, which no process list shows.",
+        ),
+    ],
+    state: State = None,
+) -> None:
+    """Take over the accounts of an older system, from its table `user`; those that exist here stay as they are."""
+    from local.cli.importing import NotReadable, import_accounts
+
+    with _accounts(state) as accounts:
+        try:
+            count = import_accounts(source, accounts=accounts, tell=lambda line: typer.echo(line, err=True))
+        except NotReadable as error:
+            _fail(str(error))
+    typer.echo(f"{count.made} accounts made, {count.existed} existed already, {count.wrong} could not be taken over")
+    raise typer.Exit(1 if count.wrong else 0)
 
 
 @app.command()
@@ -152,6 +224,26 @@ def run() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextmanager
+def _accounts(state: Path | None) -> "Iterator[Accounts]":
+    """The accounts of the server on this machine; what goes wrong with them ends the command."""
+    from functions.auth.accounts import Accounts
+    from functions.common.config import load
+    from functions.common.database import Database
+    from local.server.state import default_directory, settings
+
+    try:
+        database = Database(load(settings(state or default_directory())).database_url)
+        try:
+            yield Accounts(database)
+        finally:
+            database.close()
+    except ServiceError as error:
+        _fail(error.detail)
+    except SettingError as error:
+        _fail(str(error))
 
 
 def _client(server: str, email: str | None) -> "Client":

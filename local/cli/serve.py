@@ -2,14 +2,14 @@
 
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Final
 
 from functions.common import logs
 from functions.common.config import NEEDS, load
-from functions.common.errors import SettingError
+from functions.common.errors import SettingError, Unavailable
+from local.cli.stopping import stop_signals
 from local.server.state import InUseError, default_directory, locked, settings
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def serve_all(*, port: int, state: Path | None) -> None:
     from local.server.run import LocalServer
 
     directory = (state or default_directory()).absolute()
-    stop = _stop_signals()
+    stop = stop_signals()
     try:
         with locked(directory):
             chosen = settings(directory)
@@ -41,21 +41,69 @@ def serve_all(*, port: int, state: Path | None) -> None:
         raise SettingError(f"the port {port} or {directory} cannot be used: {error.strerror}") from error
 
 
-def _stop_signals() -> int:
-    """A descriptor that has something to read once SIGINT or SIGTERM came.
+def serve_services(*, port: int, state: Path | None, reload: bool) -> None:
+    """Serve every function as a process of its own, on real servers, until SIGINT or SIGTERM.
 
-    An event that a handler sets would not do: the kernel may give the signal to any thread, and the main thread, whose
-    part the handlers are, would sleep on.
+    Args:
+        port: where the gateway listens.
+        state: the state directory, which holds the secrets.
+        reload: whether a function is started again when its files change.
+
+    Raises:
+        SettingError: a server is not known, or something does not start.
     """
-    readable, writable = os.pipe()
-    os.set_blocking(writable, False)
-    signal.set_wakeup_fd(writable)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    return readable
+    from functions.common.database import migrate
+    from local.server.services import Services
+
+    directory = (state or default_directory()).absolute()
+    stop = stop_signals()
+    chosen = settings(directory, env={**_servers(), **os.environ})
+    logs.setup(load(chosen).log_format)
+    try:
+        migrate(chosen["DATABASE_URL"])
+        with Services(chosen, port=port, reload=reload) as services:
+            sys.stderr.write(f"video2mp3 serves on {services.url}  (secrets in {directory}; Ctrl-C ends it)\n")
+            os.read(stop, 1)
+    except Unavailable as error:
+        raise SettingError(f"the database cannot be reached ({error.__cause__})") from error
+    except OSError as error:
+        raise SettingError(f"the port {port} or {directory} cannot be used: {error.strerror}") from error
+    logging.shutdown()
+    os._exit(0)
 
 
-def serve_one(function: str, *, port: int, state: Path | None) -> None:
+def _servers() -> dict[str, str]:
+    """Settings that name the servers of `local/services up`, as far as the environment leaves them out.
+
+    Raises:
+        SettingError: one that is needed does not run.
+    """
+    found: dict[str, str] = {}
+    if any(not os.environ.get(name) for name in _SERVERS):
+        from local.testservers.fleet import Fleet
+
+        found = Fleet().urls()
+    chosen = {name: value for name, value in found.items() if name.startswith("AWS_")}
+    for name, server in _SERVERS.items():
+        if not os.environ.get(name):
+            if server not in found:
+                raise SettingError(f"{name} is missing: start servers with local/services up, or name your own")
+            chosen[name] = found[server] + _MORE.get(name, "")
+    return chosen
+
+
+#: Settings, and the names under which `local/services env` prints their values.
+_SERVERS: Final = {
+    "DATABASE_URL": "MYSQL_URL",
+    "BLOBS_URL": "MONGODB_URL",
+    "BROKER_URL": "AMQP_URL",
+    "MAIL_URL": "SMTP_URL",
+}
+#: FerretDB cannot read back files of more than 70 MB in chunks of the usual size.
+_MORE: Final = {"BLOBS_URL": "?chunk_size_bytes=131072"}
+
+
+def serve_one(function: str, *, port: int, state: Path | None, reload: bool = False) -> None:
     """Become gunicorn serving one function.
 
     Raises:
@@ -73,4 +121,6 @@ def serve_one(function: str, *, port: int, state: Path | None) -> None:
     chosen |= {"FUNCTION_TARGET": function, "PORT": str(port)}
     chosen.setdefault("HOST", "127.0.0.1")
     os.chdir(_ROOT)
-    os.execve(gunicorn, [gunicorn, "-c", str(_ROOT / "functions/gunicorn.conf.py")], chosen)  # noqa: S606 - no shell is wanted
+    # The name is for those who look at the processes.
+    command = [gunicorn, "-c", str(_ROOT / "functions/gunicorn.conf.py"), "--name", f"video2mp3-{function}"]
+    os.execve(gunicorn, [*command, *(["--reload"] if reload else [])], chosen)  # noqa: S606 - no shell is wanted

@@ -5,13 +5,14 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Final
 
 from cloudevents.http import CloudEvent
 from cronsim import CronSim
 
-from local.delivery.memory import HttpPost
+from local.delivery.http import HttpPost
 from local.delivery.rules import DEAD_LETTER_TIMEOUT_SECONDS, Stopping, Verdict, ask, classify, waits_seconds
 from local.delivery.triggers import Destination, Ping
 
@@ -57,15 +58,13 @@ class Clock:
         """Post one ping now; return whether it was taken."""
         event = self._event()
         url = self._address(self._ping.destination)
-        post = HttpPost()
         try:
-            answer = ask(
-                lambda: post(url, event, DEAD_LETTER_TIMEOUT_SECONDS), _WAITS_SECONDS, wait=self._stopping.wait
-            )
+            with closing(HttpPost()) as post:
+                answer = ask(
+                    lambda: post(url, event, DEAD_LETTER_TIMEOUT_SECONDS), _WAITS_SECONDS, wait=self._stopping.wait
+                )
         except Stopping:
             return False
-        finally:
-            post.close()
         taken = answer is not None and classify(answer.status) is Verdict.DONE
         if not taken:
             _log.error("ping %s was not taken (%s)", self._ping.name, answer.status if answer else "no answer")

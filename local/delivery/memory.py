@@ -4,52 +4,26 @@ At-least-once while the process lives. What it still holds when the process ends
 row is the source of truth, and recover publishes again.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from queue import SimpleQueue
 from types import MappingProxyType
 from typing import Final
 
-import requests
 from cloudevents.http import CloudEvent
 
-from functions.common import events, logs
-from local.delivery.rules import Answer, Delivery, NoAnswer, Outcome
+from functions.common import logs
+from functions.common.errors import Unavailable
+from local.delivery.http import HttpPost
+from local.delivery.rules import DEAD_LETTER_PARALLELISM, Delivery, Outcome, Run, limit
 from local.delivery.triggers import Destination, Trigger
 
 _NO_CAPS: Final[Mapping[str, int]] = MappingProxyType({})
 
-_log = logging.getLogger("broker")
-
-
-class HttpPost:
-    """Posts events over HTTP, for one thread; see rules.Post.
-
-    Args:
-        timeouts: whether to keep the limits that are given.
-    """
-
-    def __init__(self, *, timeouts: bool = True) -> None:
-        self._timeouts = timeouts
-        self._session = requests.Session()
-        # Functions are neighbours: no proxy and no .netrc stands between.
-        self._session.trust_env = False
-
-    def __call__(self, url: str, event: CloudEvent, timeout_seconds: float) -> Answer:
-        """See rules.Post."""
-        headers, body = events.encode(event)
-        limit = timeout_seconds if self._timeouts else None
-        try:
-            answer = self._session.post(url, data=body, headers=headers, timeout=limit, allow_redirects=False)
-        except requests.RequestException as error:
-            raise NoAnswer(type(error).__name__) from error
-        return Answer(answer.status_code, answer.headers, answer.content)
-
-    def close(self) -> None:
-        """Close the connections that are kept alive."""
-        self._session.close()
+#: Gets events until there are no more, and says after each that it is done with.
+_Worker = Callable[[Callable[[], CloudEvent | None], Callable[[], None]], None]
 
 
 class MemoryBroker:
@@ -73,60 +47,80 @@ class MemoryBroker:
         self._address = address
         self._timeouts = timeouts
         self._stopping = threading.Event()
-        self._lanes = [
-            _Lane(trigger, _limit(trigger, parallelism), self._connect, self._stopping) for trigger in triggers
-        ]
+        self._queues = {
+            trigger.name: _Queue(trigger.name, limit(trigger, parallelism), self._worker(trigger, Delivery.run))
+            for trigger in triggers
+        }
+        self._dead_letters = {
+            trigger.name: _Queue(
+                f"{trigger.name}-dead", DEAD_LETTER_PARALLELISM, self._worker(trigger, Delivery.run_dead_letter)
+            )
+            for trigger in triggers
+        }
+        self._triggers = triggers
 
     def publish(self, event: CloudEvent) -> None:
-        """Take an event for each trigger of its type; without one it is dropped, as RabbitMQ drops it."""
-        lanes = [lane for lane in self._lanes if lane.trigger.event_type == event["type"]]
-        if not lanes:
-            _log.warning("no trigger takes %s: %s is dropped", event["type"], event["id"])
-        for lane in lanes:
-            lane.put(event)
+        """Take an event for each trigger of its type.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        queues = [self._queues[trigger.name] for trigger in self._triggers if trigger.event_type == event["type"]]
+        if not queues:
+            raise Unavailable(f"No trigger takes events of type {event['type']}.")
+        for queue in queues:
+            queue.put(event)
+
+    def close(self) -> None:
+        """See Publisher.close; there are none."""
 
     def start(self) -> None:
         """Begin to deliver, also what was published before."""
-        for lane in self._lanes:
-            lane.start()
+        for queue in self._all():
+            queue.start()
 
     def stop(self, timeout_seconds: float) -> None:
         """Stop delivering: waits end at once, requests in flight are left behind when the time is over."""
         deadline = time.monotonic() + timeout_seconds
         self._stopping.set()
-        for lane in self._lanes:
-            lane.stop()
-        for lane in self._lanes:
-            lane.join(deadline)
+        for queue in self._all():
+            queue.stop()
+        for queue in self._all():
+            queue.join(deadline)
 
     def depth(self) -> int:
-        """Count the deliveries that are queued or going on."""
-        return sum(lane.depth() for lane in self._lanes)
+        """Count the deliveries that are queued or going on, dead letters among them."""
+        return sum(queue.depth() for queue in self._all())
 
-    def _connect(self) -> tuple[Delivery, HttpPost]:
-        post = HttpPost(timeouts=self._timeouts)
-        return Delivery(address=self._address, post=post, publish=self.publish, wait=self._stopping.wait), post
+    def _all(self) -> "tuple[_Queue, ...]":
+        return (*self._queues.values(), *self._dead_letters.values())
+
+    def _worker(self, trigger: Trigger, run: Run) -> "_Worker":
+        def work(events_: Callable[[], CloudEvent | None], done: Callable[[], None]) -> None:
+            with closing(HttpPost(timeouts=self._timeouts)) as post:
+                delivery = Delivery(
+                    address=self._address,
+                    post=post,
+                    publish=self.publish,
+                    bury=lambda letter, failed: self._dead_letters[failed.name].put(letter),
+                    wait=self._stopping.wait,
+                )
+                while (event := events_()) is not None and not self._stopping.is_set():
+                    with logs.context(event=event["id"], job=event.get("subject")):
+                        if run(delivery, event, trigger) is not Outcome.STOPPED:
+                            done()
+
+        return work
 
 
-def _limit(trigger: Trigger, caps: Mapping[str, int]) -> int:
-    return min(trigger.parallelism, caps.get(trigger.subscriber.service, trigger.parallelism))
+class _Queue:
+    """Events of one kind, and the threads that deliver them: none before there is work for it."""
 
-
-class _Lane:
-    """The queue of one trigger, and the threads that deliver from it: none before there is work for it."""
-
-    def __init__(
-        self,
-        trigger: Trigger,
-        limit: int,
-        connect: Callable[[], tuple[Delivery, HttpPost]],
-        stopping: threading.Event,
-    ) -> None:
-        self.trigger = trigger
+    def __init__(self, name: str, limit: int, work: _Worker) -> None:
+        self._name = name
         self._limit = limit
-        self._connect = connect
-        self._stopping = stopping
-        self._queue: SimpleQueue[CloudEvent | None] = SimpleQueue()
+        self._work = work
+        self._events: SimpleQueue[CloudEvent | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._started = False
         self._depth = 0
@@ -135,8 +129,11 @@ class _Lane:
     def put(self, event: CloudEvent) -> None:
         with self._lock:
             self._depth += 1
-            self._queue.put(event)
+            self._events.put(event)
             self._hire()
+
+    def close(self) -> None:
+        """See Publisher.close; there are none."""
 
     def start(self) -> None:
         with self._lock:
@@ -147,7 +144,7 @@ class _Lane:
         with self._lock:
             self._started = False
             for _ in self._workers:
-                self._queue.put(None)
+                self._events.put(None)
 
     def join(self, deadline: float) -> None:
         for worker in self._workers:
@@ -159,26 +156,11 @@ class _Lane:
 
     def _hire(self) -> None:
         while self._started and len(self._workers) < min(self._limit, self._depth):
-            name = f"{self.trigger.name}-{len(self._workers)}"
-            worker = threading.Thread(target=self._work, name=name, daemon=True)
+            name = f"{self._name}-{len(self._workers)}"
+            worker = threading.Thread(target=self._work, args=(self._events.get, self._done), name=name, daemon=True)
             self._workers.append(worker)
             worker.start()
 
-    def _work(self) -> None:
-        delivery, post = self._connect()
-        try:
-            while (event := self._queue.get()) is not None and not self._stopping.is_set():
-                self._deliver(event, delivery)
-        finally:
-            post.close()
-
-    def _deliver(self, event: CloudEvent, delivery: Delivery) -> None:
-        outcome = Outcome.DROPPED
-        try:
-            with logs.context(event=event["id"], job=event.get("subject")):
-                outcome = delivery.run(event, self.trigger)
-        except Exception:  # noqa: BLE001 - one event must not end the worker of all that follow
-            _log.exception("delivering %s failed: the event is gone", event["id"])
-        if outcome is not Outcome.STOPPED:
-            with self._lock:
-                self._depth -= 1
+    def _done(self) -> None:
+        with self._lock:
+            self._depth -= 1

@@ -1,13 +1,15 @@
 """The rules of RabbitMQ's dispatcher (knative-extensions/eventing-rabbitmq, pkg/dispatcher), free of any transport.
 
-memory.py carries them; so can anything else that hands over one event at a time and acknowledges it when
-`Delivery.run` returns.
+memory.py and amqp.py carry them: they hand over one event at a time and acknowledge it when a method of `Delivery`
+returns. Two things are better here than there, where they lose events: what a subscriber refuses is dead-lettered too,
+and a dead letter is kept until its sink takes it.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import chain, repeat
 from typing import Final, Protocol
 
 from cloudevents.http import CloudEvent
@@ -16,10 +18,14 @@ from functions.common import events
 from functions.common.errors import Unavailable
 from local.delivery.triggers import BackoffPolicy, Destination, Trigger
 
-#: Waits before a dead-letter sink is tried the second and third time; then the event is gone (issue #1385 there).
-DEAD_LETTER_WAITS_SECONDS: Final = (1.0, 2.0)
+#: Waits before a dead letter is tried again, the last of them for ever.
+DEAD_LETTER_WAITS_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+#: Dead letters of one trigger in delivery at once.
+DEAD_LETTER_PARALLELISM: Final = 4
 #: Limit of one try at a dead-letter sink: above the 90 s that recover's own Service is given.
 DEAD_LETTER_TIMEOUT_SECONDS: Final = 120.0
+#: Stands in a log line that must not be there: on Knative the event would be gone.
+LOST_ON_KNATIVE: Final = "on Knative it would be lost"
 #: Stands for a status where no answer came.
 NO_STATUS: Final = -1
 
@@ -46,8 +52,8 @@ class Verdict(Enum):
     DONE = auto()
     #: It is delivered again, and in the end dead-lettered.
     RETRY = auto()
-    #: It counts as done although the subscriber refused it: no retry, no dead letter.
-    LOST = auto()
+    #: It is dead-lettered at once. Knative's dispatcher takes this for success.
+    REFUSED = auto()
 
 
 class Outcome(Enum):
@@ -55,12 +61,8 @@ class Outcome(Enum):
 
     #: The subscriber took the event, and the broker its reply.
     DONE = auto()
-    #: The subscriber refused the event in a way that counts as done.
-    LOST = auto()
-    #: The dead-letter sink took it.
+    #: It is among the dead letters now.
     DEAD_LETTERED = auto()
-    #: Not even the dead-letter sink did.
-    DROPPED = auto()
     #: The carrier is stopping; the event must not be acknowledged.
     STOPPED = auto()
 
@@ -84,7 +86,7 @@ def classify(status: int) -> Verdict:
     """Say what a status means (kncloudevents.SelectiveRetry, and getStatus of the dispatcher)."""
     if status >= 500 or status in (404, 408, 409, 429):
         return Verdict.RETRY
-    return Verdict.DONE if 200 <= status < 300 else Verdict.LOST
+    return Verdict.DONE if 200 <= status < 300 else Verdict.REFUSED
 
 
 def waits_seconds(policy: BackoffPolicy, delay_seconds: float, retry: int) -> tuple[float, ...]:
@@ -139,6 +141,7 @@ class Delivery:
         address: gives the URL of a destination.
         post: posts an event.
         publish: hands a reply to the broker; raises Unavailable.
+        bury: puts a dead letter where `run_dead_letter` will get it from; raises Unavailable.
         wait: waits so many seconds; returns True at once when stopping.
     """
 
@@ -148,34 +151,59 @@ class Delivery:
         address: Callable[[Destination], str],
         post: Post,
         publish: Callable[[CloudEvent], None],
+        bury: Callable[[CloudEvent, Trigger], None],
         wait: Callable[[float], bool],
     ) -> None:
         self._address = address
         self._post = post
         self._publish = publish
+        self._bury = bury
         self._wait = wait
 
     def run(self, event: CloudEvent, trigger: Trigger) -> Outcome:
         """Deliver an event; when this returns, it may be acknowledged, unless the outcome is STOPPED."""
         try:
-            return self._deliver(event, trigger)
+            failed = self._deliver(event, trigger)
+            if failed is None:
+                return Outcome.DONE
+            self._insist(lambda: self._bury(failed, trigger), f"a dead letter of {trigger.name}")
         except Stopping:
             return Outcome.STOPPED
+        return Outcome.DEAD_LETTERED
 
-    def _deliver(self, event: CloudEvent, trigger: Trigger) -> Outcome:
-        url = self._address(trigger.subscriber)
-        waits = waits_seconds(trigger.backoff_policy, trigger.backoff_delay_seconds, trigger.retry)
-        answer = ask(lambda: self._post(url, event, trigger.timeout_seconds), waits, wait=self._wait)
-        status = answer.status if answer else NO_STATUS
-        if answer is None or classify(status) is Verdict.RETRY:
-            _log.warning("%s gave up on %s (%d)", trigger.name, event["id"], status)
-            return self._dead_letter(event, trigger, url, status)
-        if classify(status) is Verdict.LOST:
-            _log.warning("%s refused %s (%d): it counts as delivered and is gone", trigger.name, event["id"], status)
-            return Outcome.LOST
-        if not self._reply(answer, trigger, waits):
-            return self._dead_letter(event, trigger, url, status)
+    def run_dead_letter(self, letter: CloudEvent, trigger: Trigger) -> Outcome:
+        """Deliver a dead letter, however long it takes; as `run`."""
+
+        def deliver() -> None:
+            answer = self._post(self._address(trigger.dead_letter_sink), letter, DEAD_LETTER_TIMEOUT_SECONDS)
+            if classify(answer.status) is not Verdict.DONE:
+                raise NoAnswer(f"the dead-letter sink answered {answer.status}")
+
+        try:
+            self._insist(deliver, f"the dead-letter sink of {trigger.name}")
+        except Stopping:
+            return Outcome.STOPPED
         return Outcome.DONE
+
+    def _deliver(self, event: CloudEvent, trigger: Trigger) -> CloudEvent | None:
+        """Deliver an event; the dead letter that it became, if it could not be."""
+        status, url = NO_STATUS, ""
+        try:
+            url = self._address(trigger.subscriber)
+            waits = waits_seconds(trigger.backoff_policy, trigger.backoff_delay_seconds, trigger.retry)
+            answer = ask(lambda: self._post(url, event, trigger.timeout_seconds), waits, wait=self._wait)
+            status = answer.status if answer else NO_STATUS
+            if answer is not None and classify(status) is Verdict.DONE and self._reply(answer, trigger, waits):
+                return None
+            if answer is not None and classify(status) is Verdict.REFUSED:
+                _log.error("%s refused %s (%d): %s", trigger.name, event["id"], status, LOST_ON_KNATIVE)
+            else:
+                _log.warning("%s gave up on %s (%d)", trigger.name, event["id"], status)
+        except Stopping:
+            raise
+        except Exception:  # noqa: BLE001 - whatever a mistake of our own is, one event must not end all that follow
+            _log.exception("delivering %s failed", event["id"])
+        return dead_letter(event, url=url, status=status)
 
     def _reply(self, answer: Answer, trigger: Trigger, waits: Sequence[float]) -> bool:
         """Hand the event in an answer to the broker, if there is one; say whether that is done."""
@@ -197,16 +225,15 @@ class Delivery:
         # The dispatcher sends replies by the same terms as it delivers (one context carries the retries of both).
         return ask(publish, waits, wait=self._wait) is not None
 
-    def _dead_letter(self, event: CloudEvent, trigger: Trigger, url: str, status: int) -> Outcome:
-        letter = dead_letter(event, url=url, status=status)
-        sink = self._address(trigger.dead_letter_sink)
-        answer = ask(
-            lambda: self._post(sink, letter, DEAD_LETTER_TIMEOUT_SECONDS), DEAD_LETTER_WAITS_SECONDS, wait=self._wait
-        )
-        if answer is not None and classify(answer.status) is Verdict.DONE:
-            return Outcome.DEAD_LETTERED
-        _log.error("the dead-letter sink of %s did not take %s: the event is gone", trigger.name, event["id"])
-        return Outcome.DROPPED
+    def _insist(self, do: Callable[[], None], words: str) -> None:
+        for seconds in chain(DEAD_LETTER_WAITS_SECONDS, repeat(DEAD_LETTER_WAITS_SECONDS[-1])):
+            try:
+                do()
+                return
+            except Exception as error:  # noqa: BLE001 - as above, and giving up would lose the event
+                _log.error("%s: %s; trying again in %g s", words, error or type(error).__name__, seconds)
+            if self._wait(seconds):
+                raise Stopping
 
 
 def dead_letter(event: CloudEvent, *, url: str, status: int) -> CloudEvent:
@@ -219,6 +246,15 @@ def dead_letter(event: CloudEvent, *, url: str, status: int) -> CloudEvent:
     """
     extensions = {"knativeerrordest": url, "knativeerrorcode": str(status)}
     return CloudEvent({**event.get_attributes(), **extensions}, event.get_data())
+
+
+#: A method of Delivery that delivers an event.
+Run = Callable[[Delivery, CloudEvent, Trigger], Outcome]
+
+
+def limit(trigger: Trigger, caps: Mapping[str, int]) -> int:
+    """How many of a trigger's events may be in delivery at once, given caps by service."""
+    return min(trigger.parallelism, caps.get(trigger.subscriber.service, trigger.parallelism))
 
 
 def _carries_event(headers: Mapping[str, str]) -> bool:

@@ -55,6 +55,14 @@ class Trigger:
 
 
 @dataclass(frozen=True)
+class Broker:
+    """What events are published to."""
+
+    name: str
+    namespace: str
+
+
+@dataclass(frozen=True)
 class Ping:
     """An event that is posted again and again."""
 
@@ -66,16 +74,54 @@ class Ping:
     destination: Destination
 
 
+@dataclass(frozen=True)
+class Source:
+    """A queue of a RabbitMQ whose messages are posted as events."""
+
+    name: str
+    #: The queue, which its owner declares.
+    queue: str
+    #: Name of the virtual host.
+    vhost: str
+    #: Messages in delivery at once; one that waits to be tried again counts.
+    parallelism: int
+    #: Tries after the first; a message that all of them fail for is rejected and not put back.
+    retry: int
+    backoff_policy: BackoffPolicy
+    backoff_delay_seconds: float
+    destination: Destination
+
+
 def load_triggers(directory: Path) -> tuple[Trigger, ...]:
     """Read all triggers of a directory, in the order of their file names.
 
     Raises:
         ManifestError: one is wrong, or there is none.
     """
-    triggers = tuple(_trigger(_Node.load(path, kind="Trigger")) for path in sorted(directory.glob("*.yaml")))
+    triggers = tuple(map(load_trigger, sorted(directory.glob("*.yaml"))))
     if not triggers:
         raise ManifestError(f"{directory}: holds no *.yaml, so every event would be dropped")
     return triggers
+
+
+def load_trigger(path: Path) -> Trigger:
+    """Read one trigger.
+
+    Raises:
+        ManifestError: it is wrong.
+    """
+    return _trigger(_Node.load(path, kind="Trigger"))
+
+
+def load_broker(path: Path) -> Broker:
+    """Read a Broker; without a namespace it is in `default`, as kubectl has it.
+
+    Raises:
+        ManifestError: it is wrong.
+    """
+    root = _Node.load(path, kind="Broker")
+    namespace = root["metadata", "namespace"]
+    return Broker(root["metadata", "name"].text(), "default" if namespace.value is None else namespace.text())
 
 
 def load_ping(path: Path) -> Ping:
@@ -99,6 +145,28 @@ def load_ping(path: Path) -> Ping:
         data=data.text(),
         content_type=content_type,
         destination=source["spec", "sink"].destination(),
+    )
+
+
+def load_source(path: Path) -> Source:
+    """Read a RabbitmqSource whose queue is declared by somebody else.
+
+    Raises:
+        ManifestError: it is wrong.
+    """
+    root = _Node.load(path, kind="RabbitmqSource")
+    queue, delivery = root["spec", "rabbitmqResourcesConfig"], root["spec", "delivery"]
+    if queue["predeclared"].value is not True:
+        queue["predeclared"].refuse("must be true: the source would declare the queue its own way, and fail")
+    return Source(
+        name=root["metadata", "name"].text(),
+        queue=queue["queueName"].text(),
+        vhost="/" if queue["vhost"].value is None else queue["vhost"].text(),
+        parallelism=queue["parallelism"].whole(least=1, most=1000),
+        retry=delivery["retry"].whole(least=0, most=100),
+        backoff_policy=delivery["backoffPolicy"].policy(),
+        backoff_delay_seconds=delivery["backoffDelay"].seconds(),
+        destination=root["spec", "sink"].destination(),
     )
 
 
@@ -148,6 +216,11 @@ class _Node:
             self.refuse(f"must be an ISO 8601 duration such as PT2S, not {self.value!r}")
         return total
 
+    def policy(self) -> BackoffPolicy:
+        if self.text() not in ("linear", "exponential"):
+            self.refuse(f"must be linear or exponential, not {self.value!r}")
+        return cast(BackoffPolicy, self.value)
+
     def destination(self) -> Destination:
         if self["ref", "kind"].text() != "Service" or not self["ref", "apiVersion"].text().startswith("serving."):
             self["ref"].refuse("must name a Knative Service")
@@ -165,16 +238,13 @@ def _trigger(root: _Node) -> Trigger:
         )
     if delivery["timeout"].value is None:
         delivery["timeout"].refuse("is missing: a subscriber that hangs would hold its slot for ever")
-    policy = delivery["backoffPolicy"]
-    if policy.text() not in ("linear", "exponential"):
-        policy.refuse(f"must be linear or exponential, not {policy.value!r}")
     return Trigger(
         name=root["metadata", "name"].text(),
         event_type=_event_type(spec),
         subscriber=spec["subscriber"].destination(),
         parallelism=_parallelism(root["metadata", "annotations", _PARALLELISM]),
         retry=delivery["retry"].whole(least=0, most=100),
-        backoff_policy=cast(BackoffPolicy, policy.value),
+        backoff_policy=delivery["backoffPolicy"].policy(),
         backoff_delay_seconds=delivery["backoffDelay"].seconds(),
         timeout_seconds=delivery["timeout"].seconds(),
         dead_letter_sink=delivery["deadLetterSink"].destination(),

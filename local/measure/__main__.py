@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from local.measure import burst, convert, machine, start, upload
+from local.measure import burst, convert, machine, memory, start, stores, upload
 from local.measure.figures import Figure, table
 
 
@@ -26,6 +26,8 @@ class Part(StrEnum):
     UPLOAD = "upload"
     START = "start"
     BURST = "burst"
+    STORES = "stores"
+    MEMORY = "memory"
 
 
 _MEASURES: Final[dict[Part, Callable[..., list[Figure]]]] = {
@@ -33,6 +35,8 @@ _MEASURES: Final[dict[Part, Callable[..., list[Figure]]]] = {
     Part.UPLOAD: upload.measure,
     Part.START: start.measure,
     Part.BURST: burst.measure,
+    Part.STORES: stores.measure,
+    Part.MEMORY: memory.measure,
 }
 
 #: Columns of the table where it goes to a file.

@@ -1,6 +1,7 @@
 """State directories as benchmarks need them: an account with its token, and jobs in the state they begin with."""
 
 import os
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from functions.common import events
 from functions.common.backends import Backends
 from functions.common.config import load
 from functions.common.events import Notice
-from functions.common.job import Job, Stored, result_key, source_key
+from functions.common.job import Job, Stored, blob_keys, result_key, source_key
 from functions.common.jobs import Claim
 from functions.common.options import parse
 from local.server.state import settings
@@ -26,12 +27,13 @@ class Home:
 
     Args:
         directory: where it goes; made where it does not exist.
+        env: settings that go before those of the directory.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, env: Mapping[str, str] | None = None) -> None:
         self.directory = directory
         #: As functions.common.config reads them.
-        self.settings = {"PUBLIC_URL": "http://localhost:8080", **settings(directory, env={})}
+        self.settings = {"PUBLIC_URL": "http://localhost:8080", **settings(directory, env=env or {})}
         config = load(self.settings)
         self.backends = Backends(config)
         self.password_hash = hash_password(PASSWORD)
@@ -55,6 +57,12 @@ class Home:
         stored = self._store(result_key(job.id, job.attempt), mp3)
         self.backends.jobs.succeed(job, result=stored, duration_seconds=1.0)
         return job.id
+
+    def remove(self, job_id: str) -> None:
+        """Delete what is stored of a job."""
+        job = self.backends.jobs.get(job_id)
+        for key in blob_keys(job) if job is not None else ():
+            self.backends.blobs.delete(key)
 
     def mails(self) -> int:
         """Count the mails that were sent."""

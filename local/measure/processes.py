@@ -160,16 +160,32 @@ class Server:
     def peak_bytes(self) -> int | None:
         """The most memory it ever held (proc(5), VmHWM); None where the system does not tell."""
         with suppress(OSError):
-            for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
+            return _held_bytes(self._process.pid, "VmHWM")
         return None
+
+    def worker_bytes(self, name: str) -> int:
+        """What its one child, a server's worker, holds (`VmRSS`) or held at most (`VmHWM`), by proc(5).
+
+        Raises:
+            OSError: the system does not tell.
+        """
+        pid = self._process.pid
+        [worker] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        held = _held_bytes(int(worker), name)
+        if held is None:
+            raise OSError(f"the worker has no {name}")
+        return held
 
     def cpu_seconds(self) -> float | None:
         """CPU time of it and of its children that ended; None where the system does not tell."""
         with suppress(OSError):
             return ticks(Path(f"/proc/{self._process.pid}/stat").read_text()) / os.sysconf("SC_CLK_TCK")
         return None
+
+
+def _held_bytes(pid: int, name: str) -> int | None:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
 
 
 def ticks(stat: str) -> int:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final
 
 from functions.auth.passwords import check_password
-from functions.common.config import NEEDS
+from functions.common.config import NEEDS, OPTIONAL
 from local.measure.figures import Bound, Figure, Pair, alone, compared, interleaved
 from local.measure.home import EMAIL, PASSWORD, Home
 from local.measure.processes import HOST, Server, free_port, head
@@ -62,11 +62,11 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
     hashing: list[float] = []
     hello = _Hello(folder)
     figures, firsts = [], []
-    for function in NEEDS:
+    for function in [name for name in NEEDS if name not in OPTIONAL]:
         request = requests.get(function)
 
         def ours(function: str = function, request: bytes | None = request) -> Start:
-            start = _start(_function(function, home), folder, request)
+            start = _start(function_command(function, home), folder, request)
             if function != "auth":
                 return start
             # A login has to hash; that time is nobody's start.
@@ -89,18 +89,20 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
 
 
 @dataclass(frozen=True)
-class _Command:
+class Command:
+    """How a program is started."""
+
     argv: list[str]
     port: int
     env: dict[str, str]
     folder: Path
 
 
-def _function(function: str, home: Home) -> _Command:
+def function_command(function: str, home: Home) -> Command:
     """What `video2mp3 serve FUNCTION` becomes, and what the images run."""
     port = free_port()
     env = {**home.settings, "BROKER_URL": _BROKER, "FUNCTION_TARGET": function, "HOST": HOST, "PORT": str(port)}
-    return _Command([str(_BIN / "gunicorn"), "-c", str(_ROOT / "functions/gunicorn.conf.py")], port, env, _ROOT)
+    return Command([str(_BIN / "gunicorn"), "-c", str(_ROOT / "functions/gunicorn.conf.py")], port, env, _ROOT)
 
 
 class _Hello:
@@ -118,10 +120,10 @@ class _Hello:
             *(str(_BIN / "gunicorn"), "-b", f"{HOST}:{port}", "-k", "gthread", "--threads", "8"),
             *("--no-control-socket", f'functions_framework:create_app("hello", "{self._main}")'),
         ]
-        return _start(_Command(argv, port, {}, self._folder), self._folder, head("GET", "/"))
+        return _start(Command(argv, port, {}, self._folder), self._folder, head("GET", "/"))
 
 
-def _start(command: _Command, folder: Path, request: bytes | None) -> Start:
+def _start(command: Command, folder: Path, request: bytes | None) -> Start:
     with Server(command.argv, port=command.port, log=folder / "log", env=command.env, folder=command.folder) as server:
         server.wait()
         healthy = server.age()

@@ -11,6 +11,9 @@ from flask import json
 from werkzeug.wrappers import Request, Response
 from werkzeug.wsgi import ClosingIterator
 
+from functions.common.errors import TooMany
+from local.server.rates import Rates
+
 WSGIApp = Callable[..., Iterable[bytes]]
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -36,28 +39,39 @@ def load_paths(path: Path = _ROOT / "knative/gateway/paths.map") -> tuple[tuple[
 
 
 class Gateway:
-    """Routes the public paths to functions; refuses what a foreign page sends.
+    """Routes the public paths to functions; refuses what a foreign page sends, and what comes too often.
 
     Args:
         functions: WSGI app of each function.
         page: answers every path that no function has.
+        rates: how often each address may ask.
     """
 
-    def __init__(self, functions: Mapping[str, WSGIApp], page: WSGIApp) -> None:
+    def __init__(self, functions: Mapping[str, WSGIApp], page: WSGIApp, rates: Rates) -> None:
         self._functions = functions
         self._page = page
+        self._rates = rates
         self._paths = load_paths()
 
     def __call__(self, environ: dict[str, object], start_response: object) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
         request = Request(environ)
-        refusal = _refusal(request)
+        refusal = _refusal(request) or self._too_often(request)
         if refusal is not None:
             return refusal(environ, start_response)  # type: ignore[arg-type]  # werkzeug types PEP 3333 more narrowly
         for pattern, function in self._paths:
             if pattern.search(request.path):
                 return self._functions[function](environ, start_response)
         return self._page(environ, start_response)
+
+    def _too_often(self, request: Request) -> Response | None:
+        seconds = self._rates.wait_seconds(request.remote_addr or "", method=request.method, path=request.path)
+        if not seconds:
+            return None
+        detail = "Too many requests came from this address; please wait."
+        response = _problem(TooMany.status, TooMany.title(), detail, retry_helps=True)
+        response.headers["Retry-After"] = str(seconds)
+        return response
 
 
 class Internal:
@@ -109,8 +123,8 @@ def _refusal(request: Request) -> Response | None:
     return None
 
 
-def _problem(status: int, title: str, detail: str) -> Response:
+def _problem(status: int, title: str, detail: str, **members: object) -> Response:
     request_id = uuid.uuid4().hex
-    body = json.dumps({"title": title, "status": status, "detail": detail, "request_id": request_id})
+    body = json.dumps({"title": title, "status": status, "detail": detail, **members, "request_id": request_id})
     headers = {"X-Request-Id": request_id}
     return Response(body, status=status, headers=headers, content_type="application/problem+json")

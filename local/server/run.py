@@ -1,7 +1,5 @@
 """All functions in one process: the gateway in front, their own addresses behind, events by the local dispatcher."""
 
-import io
-import logging
 import shutil
 import threading
 import time
@@ -10,9 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
-
-from werkzeug.serving import BaseWSGIServer, ThreadedWSGIServer, WSGIRequestHandler
-from werkzeug.wrappers import Response
 
 from functions.common.app import create_app
 from functions.common.backends import Backends
@@ -23,14 +18,14 @@ from local.delivery.clock import Clock
 from local.delivery.memory import MemoryBroker
 from local.delivery.triggers import Destination, load_ping, load_triggers
 from local.server.gateway import Gateway, InFlight, Internal, WSGIApp
+from local.server.listener import Listener
 from local.server.page import create_page
+from local.server.rates import Rates
 from local.server.state import WORK, blobs_url, database_url
 
 _EVENTING: Final = Path(__file__).parents[2] / "eventing"
 _HOST: Final = "127.0.0.1"
 _STOP_SECONDS: Final = 4.0
-_READ_BYTES: Final = 4 * 1024 * 1024
-_log = logging.getLogger("server")
 
 
 class LocalServer:
@@ -45,7 +40,7 @@ class LocalServer:
 
     def __init__(self, settings: Mapping[str, str], directory: Path, *, port: int, timeouts: bool = True) -> None:
         self._directory = directory
-        self._public, self._internal = _listen(port), _listen(0)
+        self._public, self._internal = Listener(_HOST, port), Listener(_HOST, 0)
         #: Where the gateway is.
         self.url = f"http://localhost:{self._public.port}"
         config = load({"PUBLIC_URL": self.url, **settings})
@@ -60,7 +55,8 @@ class LocalServer:
         self._active = 0
         self._idle = threading.Condition()
         apps: dict[str, WSGIApp] = {name: create_app(name, self.backends) for name in NEEDS}
-        self._public.app = InFlight(Gateway(apps, create_page()), self._count)
+        rates = Rates(requests_per_minute=config.requests_per_minute, logins_per_minute=config.logins_per_minute)
+        self._public.app = InFlight(Gateway(apps, create_page(), rates), self._count)
         self._internal.app = InFlight(Internal(apps), self._count)
         self._clock = Clock(ping=load_ping(_EVENTING / "ping.yaml"), address=self._address)
 
@@ -107,29 +103,3 @@ class LocalServer:
         with self._idle:
             self._active += change
             self._idle.notify_all()
-
-
-class _Reader(io.BufferedReader):
-    """What a client sends; never takes more than a few megabytes at once, as draining a refused body would."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(min(size, _READ_BYTES) if size else size)
-
-
-class _Handler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def setup(self) -> None:
-        super().setup()
-        self.rfile = _Reader(self.rfile.detach(), 64 * 1024)
-
-    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - werkzeug's name
-        # Requests are logged by the apps, without their query strings.
-        if type == "error":
-            _log.error(message, *args)
-
-
-def _listen(port: int) -> BaseWSGIServer:
-    # Werkzeug's server reads bodies as a stream and, unlike its better-known peers, drains a refused one in bounded
-    # memory; it serves this machine's own user alone. Its app is set once its address is known.
-    return ThreadedWSGIServer(_HOST, port, Response("starting\n", status=503), handler=_Handler)

@@ -1,12 +1,17 @@
-"""`local/services up|down|env`."""
+"""`local/services up|down|env|secrets`."""
 
+import json
+import secrets
 import shlex
+import tempfile
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from local.server.state import settings
 from local.testservers.fleet import Fleet
 from local.testservers.server import ServerError
 
@@ -54,6 +59,19 @@ def env() -> None:
         _fail("No server runs; start them with local/services up.")
     for name, value in urls.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@app.command("secrets")
+def print_secrets() -> None:
+    """Print fresh secrets for local/compose.yaml, as `local/.env` has to hold them."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = settings(Path(folder), env={})
+    for name in ("RABBITMQ", "MYSQL", "MONGODB", "MINIO"):
+        typer.echo(f"{name}_PASSWORD={secrets.token_hex(24)}")
+    typer.echo(f"LINK_KEY={made['LINK_KEY']}")
+    typer.echo(f"TOKEN_JWKS='{made['TOKEN_JWKS']}'")
+    # In double quotes, as JSON has them, \\n stands for the end of a line there.
+    typer.echo(f"TOKEN_PRIVATE_KEY={json.dumps(made['TOKEN_PRIVATE_KEY'])}")
 
 
 def _fail(text: str) -> NoReturn:

@@ -98,7 +98,9 @@ def test_others_jobs_do_not_exist(api: Api, stranger: Api, video: Path) -> None:
     """Neither the history nor any path shows another's job, and nothing can be done to it."""
     job_id = api.upload_id(video)
     api.ended(job_id)
-    assert stranger.call("GET", "/jobs").json() == {"jobs": [], "next": None}
+    history = stranger.call("GET", "/jobs").json()
+    assert (history["jobs"], history["next"]) == ([], None)
+    assert {each.get("used", 0) for each in history["limits"].values()} == {0}
     for method, path in (
         ("GET", ""),
         ("GET", "/events"),

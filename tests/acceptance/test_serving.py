@@ -18,6 +18,8 @@ from tests.support.traces import blobs, rows
 from tests.support.wire import Wire
 
 _ALONE = {"BROKER_URL": "http://127.0.0.1:9/"}
+#: bridge is at home in no state directory.
+_BRIDGE = {"BLOBS_URL": "mongodb://127.0.0.1:9/", "BRIDGE_AMQP_URL": "amqp://127.0.0.1:9/"}
 _JOB = "01890000-0000-7000-8000-000000000000"
 #: A value that would do, for each setting without a default in the cluster; the keys are the state directory's.
 _SETTINGS = {
@@ -29,6 +31,7 @@ _SETTINGS = {
     "LINK_KEY": "k" * 48,
     "TOKEN_JWKS": "{}",
     "TOKEN_PRIVATE_KEY": "none",
+    "BRIDGE_AMQP_URL": "amqp://127.0.0.1:9/",
 }
 
 
@@ -45,7 +48,7 @@ def _start(*arguments: str, **env: str) -> tuple[int, str]:
 @pytest.mark.parametrize("function", NEEDS)
 def test_each_function_is_served_alone(tmp_path: Path, function: str) -> None:
     """It answers probes, says 404 as a problem, names each request, and ends well when told to."""
-    with Served(tmp_path / "state", function=function, env=_ALONE) as server:
+    with Served(tmp_path / "state", function=function, env={**_ALONE, **_BRIDGE}) as server:
         api = Api(server.url)
         assert api.call("GET", "/healthz").text == "ok\n"
         missing = api.call("GET", "/no/such/path", headers={"X-Request-Id": "my-id.1"})
@@ -74,6 +77,7 @@ def test_a_missing_setting_is_named_at_the_start(tmp_path: Path, function: str) 
         ("BLOBS_URL", "ftp://host/"),
         ("MAIL_URL", "carrier-pigeon:"),
         ("BROKER_URL", "amq"),
+        ("BRIDGE_AMQP_URL", "http://host/"),
         ("PUBLIC_URL", "example.com"),
         ("MAX_UPLOAD_BYTES", "1G"),
         ("CONVERT_SLOTS", "0"),

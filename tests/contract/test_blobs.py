@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import requests
 
 from functions.common.blobs import Blobs, chunks, from_url
 from functions.common.blobs.directory import DirectoryBlobs
 from functions.common.blobs.gridfs import GridFsBlobs
 from functions.common.blobs.s3 import S3Blobs
 from functions.common.errors import BlobMissing, ServiceError, SettingError, StorageFull, Unavailable
-from tests.support.stores import Place, files_below, in_directory, in_mongodb, in_s3
+from tests.support.stores import Place, files_below, in_directory, in_held_directory, in_mongodb, in_s3
 
 ROOT: Final = Path(__file__).parents[2]
 KEY: Final = "mp3s/01890a5d-ac96-774b-bcce-b302099a8057/1"
@@ -32,6 +33,7 @@ LARGE: Final = hashlib.shake_128(b"blob").digest(8 * 1024 * 1024)
 #: One line per backend.
 BACKENDS: Final[Mapping[str, Callable[[Path], AbstractContextManager[Place]]]] = {
     "directory": in_directory,
+    "held": in_held_directory,
     "gridfs": lambda _folder: in_mongodb(),
     "s3": lambda _folder: in_s3(),
 }
@@ -65,7 +67,7 @@ class Store:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store of each backend."""
     with BACKENDS[request.param](tmp_path / "blobs") as place:
-        turns = 40 if request.param == "directory" else 8
+        turns = 8 if request.param in ("gridfs", "s3") else 40
         made = Store(place.make(), place.make(), place.everything, turns)
         yield made
         made.blobs.close()
@@ -275,6 +277,19 @@ def test_fetch(store: Store, tmp_path: Path) -> None:
     assert target.read_bytes() == LARGE
 
 
+def test_an_address_is_the_bytes_and_their_name(store: Store) -> None:
+    """Where a store has addresses, one gives the blob under the file name that it was stored with."""
+    with store.blobs.create(KEY, file_name="an MP3.mp3") as writer:
+        writer.write(b"ID3 and so on")
+        writer.commit()
+    assert store.get(KEY) == b"ID3 and so on"
+    address = store.again.address(KEY, seconds=60)
+    if address is not None:
+        answer = requests.get(address, timeout=30)
+        assert answer.content == b"ID3 and so on"
+        assert 'filename="an MP3.mp3"' in answer.headers["Content-Disposition"]
+
+
 def test_a_fetched_file_may_be_removed(store: Store, tmp_path: Path) -> None:
     """Removing the fetched file leaves the blob alone, and it can be fetched again."""
     store.put(KEY, b"abc")
@@ -319,6 +334,8 @@ def test_keys_that_are_none(store: Store, tmp_path: Path, key: str) -> None:
         store.blobs.open(key)
     with pytest.raises(ValueError, match="key"):
         store.blobs.fetch(key, tmp_path / "fetched")
+    with pytest.raises(ValueError, match="key"):
+        store.blobs.address(key, seconds=60)
     with pytest.raises(ValueError, match="key"):
         store.blobs.delete(key)
     assert sorted(tmp_path.rglob("*")) == before
@@ -538,7 +555,7 @@ def test_from_url_refuses(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_PUBLIC"])
 @pytest.mark.parametrize("endpoint", ["host:9000", "ftp://host", "http://"])
 def test_a_wrong_endpoint(name: str, endpoint: str) -> None:
     """An endpoint that is no address of a web server is refused with the variable's name."""

@@ -1,10 +1,11 @@
 """The schema's revisions, on every database engine: from nothing, from each earlier one, and against the tables."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -75,6 +76,32 @@ def test_from_each_revision(url: str, revision: str) -> None:
     assert differences(url) == []
 
 
+def test_sources_that_were_there_before_are_summed_up(url: str) -> None:
+    """Jobs of a database without the column `source_bytes` get it from their sources, however many they are."""
+    upgrade(url, "0001")
+    sources: dict[str, list[list[Any]]] = {
+        "receiving": [],
+        "one": [[5_000_000_000, "ab"]],
+        "pieces": [[3, "ab"], [4, "cd"], [5, "ef"]],
+    }
+    sources |= {f"many{number:04}": [[number, "ab"]] for number in range(2500)}
+    numbers = ("run", "attempt", "claims", "rounds", "dead_letters", "percent", "swept", "created", "updated")
+    row = {"owner": "someone", "filename": "a.mp4", "options": "{}", "state": "queued", **dict.fromkeys(numbers, 0)}
+    columns = ("id", "sources", *row)
+    insert = f"INSERT INTO jobs ({', '.join(columns)}) VALUES (:{', :'.join(columns)})"  # noqa: S608 - names of ours
+    made = engine(url)
+    with made.connect().execution_options(writes=True) as connection, connection.begin():
+        connection.execute(
+            text(insert), [{**row, "id": name, "sources": json.dumps(pieces)} for name, pieces in sources.items()]
+        )
+    migrate(url)
+    with made.connect() as connection:
+        rows = connection.execute(text("SELECT id, source_bytes FROM jobs"))
+        found = {row.id: row.source_bytes for row in rows}
+    made.dispose()
+    assert found == {name: sum(piece[0] for piece in pieces) if pieces else None for name, pieces in sources.items()}
+
+
 def test_differences_are_seen(url: str) -> None:
     """A column that only the database has, and one that only the program has, are told."""
     migrate(url)
@@ -114,9 +141,10 @@ def test_a_server_without_the_schema_is_not_touched(engine_name: str, tmp_path: 
 def test_an_unnumbered_embedded_database_is_taken_over(tmp_path: Path) -> None:
     """A file that was made before there were revisions keeps its rows and gets a number."""
     url = f"sqlite:///{tmp_path}/old.db"
+    upgrade(url, "0001")
     made = engine(url)
     with made.connect().execution_options(writes=True) as connection, connection.begin():
-        metadata.create_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
         connection.execute(text("INSERT INTO accounts VALUES ('1', 'someone@example.com', '*', 5)"))
         migrations.upgrade(connection)
     with made.connect() as connection:

@@ -12,6 +12,7 @@ from cloudevents.http import CloudEvent
 
 from functions.auth.accounts import Accounts
 from functions.common import events
+from functions.common.blobs import Blobs
 from functions.common.blobs.directory import DirectoryBlobs
 from functions.common.database import Database
 from functions.common.job import Job, Stored, source_key
@@ -39,7 +40,7 @@ class Rig:
         (state / "work").mkdir(exist_ok=True)
         self._database = Database(f"sqlite:///{state}/video2mp3.db")
         self.jobs = Jobs(self._database, result_days=30, source_days=1)
-        self.blobs = DirectoryBlobs(state / "blobs")
+        self.blobs: Blobs = DirectoryBlobs(state / "blobs")
         self.overdue = Overdue(self._database)
         account = Accounts(self._database).add("someone@example.com", "*")
         assert account is not None

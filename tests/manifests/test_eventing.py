@@ -2,14 +2,16 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from functions.bridge.rows import SILENT_SECONDS
 from functions.common import events
 from local.delivery.rules import DEAD_LETTER_TIMEOUT_SECONDS, waits_seconds
-from local.delivery.triggers import Destination, Trigger, load_ping, load_triggers
+from local.delivery.triggers import Destination, Trigger, load_ping, load_source, load_trigger, load_triggers
 
 ROOT = Path(__file__).parents[2]
 TRIGGERS = load_triggers(ROOT / "eventing" / "triggers")
@@ -20,7 +22,7 @@ PREFETCH = 100
 CONSUMER_TIMEOUT_SECONDS = 7 * 86_400
 LEASE_SECONDS = 30
 #: timeoutSeconds of the Services, which must end first.
-SERVICE_SECONDS = {"convert": 590, "notify": 45, "recover": 90}
+SERVICE_SECONDS = {"bridge": 590, "convert": 590, "notify": 45, "recover": 90}
 
 each_trigger = pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: trigger.name)
 
@@ -88,6 +90,38 @@ def test_what_only_the_cluster_reads(path: Path) -> None:
     annotations = manifest["metadata"]["annotations"]
     for resource in ("cpu", "memory"):
         assert f"rabbitmq.eventing.knative.dev/{resource}-request" in annotations
+
+
+BRIDGE = ROOT / "eventing" / "bridge"
+
+
+def test_the_bridge_is_apart() -> None:
+    """No installation has the bridge's trigger by chance; who has it gets successes under the terms of all others."""
+    trigger = load_trigger(BRIDGE / "trigger.yaml")
+    [usual] = [each for each in TRIGGERS if each.event_type == events.SUCCEEDED]
+    assert trigger == replace(
+        usual, name="bridge-succeeded", subscriber=Destination("bridge", "/"), timeout_seconds=600.0
+    )
+    assert SERVICE_SECONDS["bridge"] < trigger.timeout_seconds
+    one = (trigger.retry + 1) * trigger.timeout_seconds + waits(trigger)
+    assert math.ceil(PREFETCH / trigger.parallelism) * one < CONSUMER_TIMEOUT_SECONDS
+    manifest = yaml.safe_load((BRIDGE / "trigger.yaml").read_text(encoding="utf-8"))
+    assert (manifest["apiVersion"], manifest["spec"]["broker"]) == ("eventing.knative.dev/v1", "video2mp3")
+
+
+def test_the_source_of_the_bridge() -> None:
+    """Messages of the older system's queue come to bridge, and are tried for longer than a dead copy's lease."""
+    path = BRIDGE / "source.yaml"
+    source = load_source(path)
+    assert (source.queue, source.vhost, source.destination) == ("video", "/", Destination("bridge", "/"))
+    waits = waits_seconds(source.backoff_policy, source.backoff_delay_seconds, source.retry)
+    assert sum(waits) >= 4 * SILENT_SECONDS
+    manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert manifest["apiVersion"] == "sources.knative.dev/v1alpha1"
+    # What RabbitmqSource v1alpha1 has; Kubernetes drops any other field without a word.
+    assert set(manifest["spec"]) == {"rabbitmqClusterReference", "rabbitmqResourcesConfig", "delivery", "sink"}
+    assert set(manifest["spec"]["delivery"]) == {"retry", "backoffPolicy", "backoffDelay"}
+    assert "namespace" not in path.read_text(encoding="utf-8")
 
 
 def test_the_ping_goes_to_recover() -> None:

@@ -1,4 +1,4 @@
-"""A TCP relay in front of a server, which counts what passes and can be cut."""
+"""A TCP relay in front of a server, which counts what passes, and can be held and cut."""
 
 import socket
 import threading
@@ -11,19 +11,30 @@ class Relay:
 
     Args:
         port: where that server listens.
+        at: where to listen; any free port if 0.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, at: int = 0) -> None:
         self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", at))
         self.port: int = self._listener.getsockname()[1]
         #: Bytes that the server sent.
         self.sent_bytes = 0
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._is_cut = False
+        self._flows = threading.Event()
+        self._flows.set()
         self._lock = threading.Lock()
         self._start(self._accept)
+
+    def hold(self) -> None:
+        """Take connections and bytes, and pass nothing on, as a server does that hangs."""
+        self._flows.clear()
+
+    def let_go(self) -> None:
+        """Pass on what was held, and all that comes."""
+        self._flows.set()
 
     def cut(self) -> None:
         """Break every connection and take no more of them."""
@@ -34,6 +45,7 @@ class Relay:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
+        self.let_go()
 
     def close(self) -> None:
         """Cut, and wait for the threads to end."""
@@ -66,6 +78,7 @@ class Relay:
                 if counted:
                     with self._lock:
                         self.sent_bytes += len(data)
+                self._flows.wait()
                 target.sendall(data)
         for each in (source, target):
             with suppress(OSError):
@@ -73,9 +86,9 @@ class Relay:
 
 
 @contextmanager
-def relay(port: int) -> Iterator[Relay]:
+def relay(port: int, *, at: int = 0) -> Iterator[Relay]:
     """A relay for the time of the block."""
-    made = Relay(port)
+    made = Relay(port, at=at)
     try:
         yield made
     finally:

@@ -13,7 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+import psutil
 import requests
+
+from local.delivery.rules import LOST_ON_KNATIVE
 
 COMMAND: Final = str(Path(sys.executable).with_name("video2mp3"))
 PASSWORD: Final = "Admin123"
@@ -46,15 +49,26 @@ class Served:
     Args:
         state: the state directory, which outlives the process.
         function: only this function, under gunicorn.
+        services: a process per function instead, on the servers that the settings name.
         env: settings besides those of the state directory.
     """
 
-    def __init__(self, state: Path, *, function: str | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        *,
+        function: str | None = None,
+        services: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.state = state
         self.log_path = state.with_name(f"{state.name}-{function or 'all'}-{time.monotonic_ns()}.log")
         port = free_port() if function else 0
-        command = [COMMAND, "serve", *([function] if function else []), "--port", str(port), "--state", str(state)]
+        what = ["--services"] if services else [function] if function else []
+        command = [COMMAND, "serve", *what, "--port", str(port), "--state", str(state)]
         clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+        # All tests come from one address.
+        clean |= {"REQUESTS_PER_MINUTE": "0", "LOGINS_PER_MINUTE": "0"}
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**clean, **(env or {})}, start_new_session=True
@@ -69,12 +83,17 @@ class Served:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it, whatever became of the test."""
+        """End it, whatever became of the test.
+
+        Raises:
+            AssertionError: a function refused an event in a way that loses it on Knative.
+        """
         self.kill()
+        assert kind is not None or LOST_ON_KNATIVE not in self.log()
 
     def wait_ready(self) -> None:
         """Wait until /healthz answers; fail at once if the process ended."""
-        eventually(self._ready)
+        eventually(self._ready, seconds=90)
 
     def _ready(self) -> bool:
         assert self.process.poll() is None, f"the server ended:\n{self.log()}"
@@ -101,10 +120,26 @@ class Served:
         return self.process.wait(seconds)
 
     def kill(self) -> None:
-        """End the whole process group at once."""
+        """End it and all that it started at once, as a power cut would."""
+        with suppress(psutil.NoSuchProcess):
+            # Gunicorn's workers and the programs of --services are in sessions of their own.
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def programs(self) -> dict[str, psutil.Process]:
+        """What `--services` started: the process of each function, of ingress and dispatcher, by its name."""
+        found = {}
+        for process in psutil.Process(self.process.pid).children():
+            words = process.cmdline()
+            if "--name" in words:
+                found[words[words.index("--name") + 1].removeprefix("video2mp3-")] = process
+            elif "broker" in words:
+                found[words[words.index("broker") + 1]] = process
+        return found
 
     def account(self, email: str = "someone@example.com") -> "Api":
         """A client of a registered account; the account may exist already."""

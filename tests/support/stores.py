@@ -21,6 +21,7 @@ from functions.common.blobs import Blobs
 from functions.common.blobs.directory import DirectoryBlobs
 from functions.common.blobs.gridfs import GridFsBlobs
 from functions.common.blobs.s3 import S3Blobs
+from tests.support.held import HeldBlobs
 from tests.support.servers import url, urls
 
 
@@ -43,6 +44,12 @@ def files_below(folder: Path) -> list[str]:
 def in_directory(folder: Path) -> Iterator[Place]:
     """A place in the file system."""
     yield Place(lambda: DirectoryBlobs(folder), lambda: files_below(folder))
+
+
+@contextmanager
+def in_held_directory(folder: Path) -> Iterator[Place]:
+    """The same, through the store that a test can make hang."""
+    yield Place(lambda: HeldBlobs(DirectoryBlobs(folder)), lambda: files_below(folder))
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,24 @@ from functions.common.errors import SettingError
 #: Every setting that some function cannot start without, right for all of them.
 WHOLE = {
     "DATABASE_URL": "sqlite:////tmp/a.db",
-    "BLOBS_URL": "file:///tmp/blobs",
+    "BLOBS_URL": "mongodb://mongo/",
     "BROKER_URL": "http://broker",
     "MAIL_URL": "smtp://mail:25",
     "PUBLIC_URL": "https://mp3.example.com",
     "TOKEN_PRIVATE_KEY": "pem",
     "TOKEN_JWKS": "{}",
     "LINK_KEY": "k" * 32,
+    "BRIDGE_AMQP_URL": "amqp://rabbit/",
 }
 NUMBERS = {
     "TOKEN_SECONDS": ("token_seconds", 1),
     "MAX_UPLOAD_BYTES": ("max_upload_bytes", 0),
     "MAX_DURATION_SECONDS": ("max_duration_seconds", 0),
+    "MAX_JOBS_PER_HOUR": ("max_jobs_per_hour", 0),
+    "MAX_QUEUED_JOBS": ("max_queued_jobs", 0),
+    "MAX_STORED_BYTES": ("max_stored_bytes", 0),
+    "REQUESTS_PER_MINUTE": ("requests_per_minute", 0),
+    "LOGINS_PER_MINUTE": ("logins_per_minute", 0),
     "CONVERT_SECONDS": ("convert_seconds", 0),
     "CONVERT_SLOTS": ("convert_slots", 1),
     "DOWNLOAD_SECONDS": ("download_seconds", 0),
@@ -40,7 +46,9 @@ def test_defaults() -> None:
     assert (config.source_days, config.result_days) == (1, 30)
     assert (config.registration_open, config.log_format, config.crash_at) == (True, "json", "")
     assert (config.token_private_key, config.link_key, config.token_jwks) == ("", "", "")
-    assert config.max_upload_bytes == 5 * 1024**3
+    assert (config.max_upload_bytes, config.max_stored_bytes) == (5 * 1024**3, 50 * 1024**3)
+    assert (config.max_jobs_per_hour, config.max_queued_jobs) == (500, 200)
+    assert (config.requests_per_minute, config.logins_per_minute) == (6000, 60)
 
 
 @pytest.mark.parametrize("function", NEEDS)
@@ -84,13 +92,25 @@ def test_values_are_stripped() -> None:
     assert (config.public_url, config.database_url) == ("https://mp3.example.com", "sqlite:///a.db")
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "BLOBS_URL", "BROKER_URL", "MAIL_URL", "PUBLIC_URL", "K_SINK"])
+@pytest.mark.parametrize(
+    "name", ["DATABASE_URL", "BLOBS_URL", "BROKER_URL", "MAIL_URL", "PUBLIC_URL", "K_SINK", "BRIDGE_AMQP_URL"]
+)
 @pytest.mark.parametrize("url", ["gopher://x", "nothing", "://x", "javascript:alert(1)", "sqlitex:///a"])
 def test_an_unknown_scheme_is_named(name: str, url: str) -> None:
     """A URL of a scheme that no backend has stops the start, whichever function it is."""
     shown = "BROKER_URL" if name == "K_SINK" else name
     with pytest.raises(SettingError, match=f"^{shown} has an unknown scheme"):
         load({name: url})
+
+
+@pytest.mark.parametrize("url", ["file:///tmp/blobs", "s3://bucket"])
+def test_bridge_works_in_mongodb_alone(url: str) -> None:
+    """Another store of blobs is a wrong setting for bridge, and named, and none for the other functions."""
+    with pytest.raises(SettingError, match=r"^BLOBS_URL must be mongodb"):
+        load({**WHOLE, "BLOBS_URL": url}, function="bridge")
+    assert load({**WHOLE, "BLOBS_URL": url}, function="upload").blobs_url == url
+    srv = "mongodb+srv://user:password@cluster.example.com/"
+    assert load({**WHOLE, "BLOBS_URL": srv}, function="bridge").bridge_amqp_url == "amqp://rabbit/"
 
 
 def test_an_unknown_scheme_is_answered_with_the_known() -> None:
@@ -140,7 +160,10 @@ def test_days() -> None:
     assert (config.source_days, config.result_days) == (0.25, 7)
 
 
-@pytest.mark.parametrize(("name", "text"), [("REGISTRATION", "yes"), ("REGISTRATION", "Open"), ("LOG_FORMAT", "xml")])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("REGISTRATION", "yes"), ("REGISTRATION", "Open"), ("LOG_FORMAT", "xml"), ("DOWNLOAD_REDIRECT", "yes")],
+)
 def test_what_is_no_choice(name: str, text: str) -> None:
     """A choice is one of those that are named in the error."""
     with pytest.raises(SettingError, match=f"^{name} must be one of .*, not"):
@@ -148,9 +171,10 @@ def test_what_is_no_choice(name: str, text: str) -> None:
 
 
 def test_choices() -> None:
-    """Registration can be closed, and logs can be text."""
-    config = load({"REGISTRATION": "closed", "LOG_FORMAT": "text"})
-    assert (config.registration_open, config.log_format) == (False, "text")
+    """Registration can be closed, logs can be text, and downloads can be sent on."""
+    config = load({"REGISTRATION": "closed", "LOG_FORMAT": "text", "DOWNLOAD_REDIRECT": "1"})
+    assert (config.registration_open, config.log_format, config.download_redirect) == (False, "text", True)
+    assert load({}).download_redirect is False
 
 
 def test_a_weak_link_key() -> None:

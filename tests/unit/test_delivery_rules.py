@@ -8,7 +8,19 @@ from cloudevents.http import CloudEvent
 
 from functions.common import events
 from functions.common.errors import Unavailable
-from local.delivery.rules import Answer, Delivery, NoAnswer, Outcome, Verdict, ask, classify, waits_seconds
+from local.delivery.rules import (
+    DEAD_LETTER_TIMEOUT_SECONDS,
+    LOST_ON_KNATIVE,
+    Answer,
+    Delivery,
+    NoAnswer,
+    Outcome,
+    Verdict,
+    ask,
+    classify,
+    dead_letter,
+    waits_seconds,
+)
 from local.delivery.triggers import BackoffPolicy, Destination, Trigger
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -50,13 +62,16 @@ class Carrier:
         *,
         sink: Sequence[Answer | NoAnswer] = (OK,),
         broker: Sequence[Unavailable | None] = (None,),
+        grave: Sequence[Unavailable | None] = (None,),
         stops_at: float | None = None,
     ) -> None:
         self._script = {SUBSCRIBER: list(subscriber), SINK: list(sink)}
         self._broker = list(broker)
+        self._grave = list(grave)
         self._stops_at = stops_at
         self.posted: list[tuple[str, CloudEvent, float]] = []
         self.published: list[CloudEvent] = []
+        self.letters: list[CloudEvent] = []
         self.waits: list[float] = []
 
     def post(self, url: str, event: CloudEvent, timeout_seconds: float) -> Answer:
@@ -74,24 +89,32 @@ class Carrier:
             raise error
         self.published.append(event)
 
+    def bury(self, letter: CloudEvent, trigger: Trigger) -> None:
+        """Take a dead letter, or fail as the script has it."""
+        assert trigger is TRIGGER
+        error = self._grave.pop(0)
+        if error:
+            raise error
+        self.letters.append(letter)
+
     def wait(self, seconds: float) -> bool:
         """Take no time."""
         self.waits.append(seconds)
         return seconds == self._stops_at
 
-    def run(self, event: CloudEvent = UPLOADED, trigger: Trigger = TRIGGER) -> Outcome:
-        """Deliver one event."""
-        delivery = Delivery(
+    def delivery(self) -> Delivery:
+        """The rules on this carrier."""
+        return Delivery(
             address=lambda destination: f"http://{destination.service}{destination.path}",
             post=self.post,
             publish=self.publish,
+            bury=self.bury,
             wait=self.wait,
         )
-        return delivery.run(event, trigger)
 
-    def letters(self) -> list[CloudEvent]:
-        """What the dead-letter sink was sent."""
-        return [event for url, event, _ in self.posted if url == SINK]
+    def run(self) -> Outcome:
+        """Deliver one event."""
+        return self.delivery().run(UPLOADED, TRIGGER)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +122,7 @@ class Carrier:
     [
         (Verdict.DONE, (200, 201, 202, 204, 299)),
         (Verdict.RETRY, (404, 408, 409, 429, 500, 501, 502, 503, 504, 507, 599)),
-        (Verdict.LOST, (301, 302, 304, 307, 400, 401, 403, 405, 410, 412, 413, 415, 422, 425, 428, 451)),
+        (Verdict.REFUSED, (301, 302, 304, 307, 400, 401, 403, 405, 410, 412, 413, 415, 422, 425, 428, 451)),
     ],
 )
 def test_classes_of_answers(verdict: Verdict, statuses: tuple[int, ...]) -> None:
@@ -137,13 +160,15 @@ def test_taken(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 410, 413, 415, 422, 425])
-def test_refused_for_good_is_lost(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    """The trap: such an answer counts as done; nothing is tried again, dead-lettered or published, only logged."""
+def test_refused_for_good_is_dead_lettered(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Where Knative would count it as done, it is dead-lettered without a retry, and its reply is not read."""
     carrier = Carrier([answer_with(REPLY, status)])
-    assert carrier.run() is Outcome.LOST
+    assert carrier.run() is Outcome.DEAD_LETTERED
     assert [url for url, *_ in carrier.posted] == [SUBSCRIBER]
-    assert carrier.published == []
-    assert (caplog.records[-1].levelno, str(status) in caplog.text) == (logging.WARNING, True)
+    assert carrier.published == carrier.waits == []
+    assert [letter["knativeerrorcode"] for letter in carrier.letters] == [str(status)]
+    assert (caplog.records[-1].levelno, LOST_ON_KNATIVE in caplog.text) == (logging.ERROR, True)
+    caplog.clear()
 
 
 def test_tried_again_until_it_works() -> None:
@@ -161,34 +186,36 @@ def test_dead_lettered(last: Answer | NoAnswer, code: str) -> None:
     """When the tries are used up the event goes to the sink, whole, with the subscriber and its last answer."""
     carrier = Carrier([*answers(500, 500), last])
     assert carrier.run() is Outcome.DEAD_LETTERED
-    assert [url for url, *_ in carrier.posted] == [SUBSCRIBER] * 3 + [SINK]
+    assert [url for url, *_ in carrier.posted] == [SUBSCRIBER] * 3
     assert carrier.waits == [4, 8]
-    [letter] = carrier.letters()
+    [letter] = carrier.letters
     extensions = {"knativeerrordest": SUBSCRIBER, "knativeerrorcode": code}
     assert letter.get_attributes() == {**UPLOADED.get_attributes(), **extensions}
     assert letter.get_data() == UPLOADED.get_data()
     assert "knativeerrorcode" not in UPLOADED.get_attributes()
 
 
-@pytest.mark.parametrize("kind", ["busy", "silent", "refusing"])
-def test_dead_letter_sink_fails(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A sink that fails is tried at 0, 1 and 3 s, one that refuses once; then the event is gone, and it is logged."""
-    failing: dict[str, Sequence[Answer | NoAnswer]] = {
-        "busy": answers(503, 503, 503),
-        "silent": [NoAnswer("refused")] * 3,
-        "refusing": answers(400),
-    }
-    carrier = Carrier(answers(500, 500, 500), sink=failing[kind])
-    assert carrier.run() is Outcome.DROPPED
-    assert carrier.waits == [4, 8, *([] if kind == "refusing" else [1, 2])]
-    assert caplog.records[-1].levelno == logging.ERROR
+def test_a_dead_letter_is_delivered_however_long_it_takes() -> None:
+    """A sink that is away, is busy or refuses is tried again, after a minute at most; nothing is ever dropped."""
+    carrier = Carrier(sink=[NoAnswer("refused"), *answers(503, 400, 500, 302, 503, 404, 503, 503), OK])
+    letter = dead_letter(UPLOADED, url=SUBSCRIBER, status=503)
+    assert carrier.delivery().run_dead_letter(letter, TRIGGER) is Outcome.DONE
+    assert carrier.posted == [(SINK, letter, DEAD_LETTER_TIMEOUT_SECONDS)] * 10
+    assert carrier.waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_dead_letter_sink_recovers() -> None:
-    """The second try at the sink counts."""
-    carrier = Carrier(answers(500, 500, 500), sink=[NoAnswer("refused"), OK])
+def test_a_dead_letter_that_cannot_be_put_away() -> None:
+    """The event is held until the broker takes its dead letter."""
+    carrier = Carrier(answers(500, 500, 500), grave=[Unavailable(), Unavailable(), None])
     assert carrier.run() is Outcome.DEAD_LETTERED
-    assert carrier.waits == [4, 8, 1]
+    assert (len(carrier.letters), carrier.waits) == (1, [4, 8, 1, 2])
+
+
+def test_a_mistake_of_our_own() -> None:
+    """What nobody foresaw has the event dead-lettered."""
+    carrier = Carrier([])
+    assert carrier.run() is Outcome.DEAD_LETTERED
+    assert [letter["knativeerrorcode"] for letter in carrier.letters] == ["-1"]
 
 
 def test_reply_in_binary_mode() -> None:
@@ -219,7 +246,7 @@ def test_reply_that_the_broker_never_takes() -> None:
     """Then the original is dead-lettered, with the status of the subscriber that had done its work."""
     carrier = Carrier([answer_with(REPLY, 202)], broker=[Unavailable()] * 3)
     assert carrier.run() is Outcome.DEAD_LETTERED
-    assert [(event["id"], event["knativeerrorcode"]) for event in carrier.letters()] == [(UPLOADED["id"], "202")]
+    assert [(event["id"], event["knativeerrorcode"]) for event in carrier.letters] == [(UPLOADED["id"], "202")]
 
 
 def test_reply_that_is_no_event() -> None:
@@ -242,9 +269,9 @@ def test_other_bodies_are_no_replies() -> None:
     [
         (lambda: {"subscriber": answers(503)}, 4),
         (lambda: {"subscriber": [answer_with(REPLY)], "broker": [Unavailable()]}, 4),
-        (lambda: {"subscriber": answers(503, 503, 503), "sink": answers(503)}, 1),
+        (lambda: {"subscriber": answers(503, 503, 503), "grave": [Unavailable()]}, 1),
     ],
-    ids=["subscriber", "broker", "sink"],
+    ids=["subscriber", "broker", "dead letter"],
 )
 def test_stopping_ends_any_wait(make: Callable[[], dict[str, object]], stops_at: float) -> None:
     """A carrier that stops cuts every wait short, and the event stays unacknowledged."""
@@ -265,3 +292,9 @@ def test_ask_returns_the_last_answer() -> None:
 
     assert ask(send, (0.0,), wait=lambda _: False) == Answer(503, {}, b"")
     assert ask(send, (0.0,), wait=lambda _: False) is None
+
+
+def test_stopping_ends_the_wait_for_a_sink() -> None:
+    """A dead letter whose sink is away stays where it is when the carrier stops."""
+    carrier = Carrier(sink=answers(503, 503), stops_at=2)
+    assert carrier.delivery().run_dead_letter(UPLOADED, TRIGGER) is Outcome.STOPPED

@@ -20,8 +20,10 @@ STATUSES = {
     "TooLarge": 413,
     "NotMedia": 415,
     "Invalid": 422,
+    "TooMany": 429,
     "Unavailable": 503,
     "StorageFull": 507,
+    "OverQuota": 507,
 }
 
 
@@ -58,8 +60,8 @@ def test_members(kind: type[ServiceError]) -> None:
 
 @each_class
 def test_where_trying_again_helps(kind: type[ServiceError]) -> None:
-    """Only what the server itself lacks may be there later."""
-    assert kind.retry_helps is (kind.status in (503, 507))
+    """Only what the server itself lacks may be there later, and what an account has too much of gone."""
+    assert kind.retry_helps is (kind.status in (429, 503, 507))
 
 
 def test_challenge() -> None:

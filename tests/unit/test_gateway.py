@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 
 from functions.common.config import NEEDS
 from local.server.gateway import Gateway, InFlight, Internal, load_paths
+from local.server.rates import Rates
 
 FUNCTIONS: Final = ("auth", "upload", "jobs", "download")
 
@@ -26,9 +27,10 @@ class Named:
         return Response(text)(environ, start_response)
 
 
-def client() -> Client:
+def client(requests_per_minute: int = 0, logins_per_minute: int = 0) -> Client:
     """A client of a gateway before apps that answer their names."""
-    return Client(Gateway({name: Named(name) for name in NEEDS}, Named("page")))
+    rates = Rates(requests_per_minute=requests_per_minute, logins_per_minute=logins_per_minute, clock=lambda: 90.5)
+    return Client(Gateway({name: Named(name) for name in NEEDS}, Named("page"), rates))
 
 
 def answered_by(path: str) -> str:
@@ -153,6 +155,36 @@ def test_foreign_origins(origin: str) -> None:
     """What a page of another site, or of another port of this machine, sends is refused."""
     answer = client().post("/login", headers=[("Host", "localhost:8080"), ("Origin", origin)])
     assert (answer.status_code, answer.content_type) == (403, "application/problem+json")
+
+
+def test_too_many_requests() -> None:
+    """One request too many is told when to come again, by whichever path; /healthz is answered all the same."""
+    one = client(requests_per_minute=3)
+    assert [one.get(path).status_code for path in ("/jobs", "/", "/nothing", "/download")] == [200, 200, 200, 429]
+    answer = one.post("/upload")
+    assert (answer.status_code, answer.content_type) == (429, "application/problem+json")
+    assert answer.headers["Retry-After"] == "30"
+    told = answer.get_json(force=True)
+    assert (told["status"], told["retry_helps"]) == (429, True)
+    assert told["request_id"] == answer.headers["X-Request-Id"]
+    assert one.get("/healthz").status_code == 200
+    assert one.get("/jobs", environ_overrides={"REMOTE_ADDR": "127.0.0.2"}).status_code == 200
+
+
+def test_too_many_logins() -> None:
+    """What hashes a password is counted together, and bounded by itself; everything else goes on."""
+    one = client(logins_per_minute=3)
+    paths = ("/login", "/register", "/password", "/login", "/register", "/password")
+    assert [one.post(path).status_code for path in paths] == [200] * 3 + [429] * 3
+    assert [one.get("/login").status_code, one.post("/upload").status_code, one.get("/").status_code] == [200] * 3
+
+
+def test_refused_pages_of_others_use_nothing_up() -> None:
+    """A foreign page cannot lock the owner of this machine out."""
+    one = client(requests_per_minute=1)
+    for _ in range(5):
+        assert one.post("/login", headers=[("Origin", "http://example.com")]).status_code == 403
+    assert one.get("/jobs").status_code == 200
 
 
 def internal() -> Client:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from werkzeug.exceptions import ClientDisconnected
 
 from functions.common.errors import Malformed
-from functions.upload.intake import Field, File, clean_name, multipart, raw
+from functions.common.filenames import clean_name
+from functions.upload.intake import Field, File, multipart, raw
 
 BOUNDARY: Final = "----boundary7MA4YWxk"
 Part = tuple[str, bytes]

@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from typer.testing import CliRunner
 
 from functions.upload.sniff import LOOK_BYTES, not_media
 from local.measure import __main__ as command
+from local.measure import memory, stores
 from local.measure.figures import Bound, Figure, Pair, alone, compared, interleaved, table
 from local.measure.processes import clean_environment, head, parsed, ticks
 from local.measure.upload import Body, boxes, multipart, raw
+from local.testservers.fleet import Fleet
 
 
 def shown(*figures: Figure) -> str:
@@ -168,7 +171,7 @@ def run(*arguments: str) -> Any:
 def test_everything_is_measured_unless_parts_are_named(measured: list[str]) -> None:
     """Without names every part runs, with names these in their order; quick reaches them."""
     assert run().exit_code == 0
-    assert measured == ["convert", "upload", "start", "burst"]
+    assert measured == ["convert", "upload", "start", "burst", "stores", "memory"]
     measured.clear()
     assert run("burst", "start", "--quick").exit_code == 0
     assert measured == ["burst quick", "start quick"]
@@ -198,3 +201,13 @@ def test_report_as_json(measured: list[str], tmp_path: Path) -> None:
 def test_unknown_part() -> None:
     """A part that there is not is wrong usage."""
     assert run("nothing").exit_code == 2
+
+
+@pytest.mark.parametrize("part", [stores, memory], ids=lambda part: part.__name__)
+def test_without_servers_nothing_is_measured(part: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs servers that do not run is left out, with a sentence that says how to start them."""
+    monkeypatch.setattr(part, "Fleet", lambda: Fleet(tmp_path / "services"))
+    said: list[str] = []
+    assert part.measure(tmp_path, quick=True, say=said.append) == []
+    assert said
+    assert all("local/services up starts" in sentence for sentence in said)

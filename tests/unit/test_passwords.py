@@ -14,13 +14,14 @@ import pytest
 
 from functions.auth import passwords
 from functions.auth.accounts import Account, Accounts
+from functions.auth.failures import Failures
 from functions.auth.passwords import AT_ONCE, check_password, hash_password
 from functions.auth.service import change_password, login, register
 from functions.common.app import create_app
 from functions.common.backends import Backends
 from functions.common.config import load
 from functions.common.database import Database
-from functions.common.errors import Conflict, Forbidden, Invalid, Unauthorized, Unavailable
+from functions.common.errors import Conflict, Forbidden, Invalid, TooMany, Unauthorized, Unavailable
 
 PASSWORD: Final = "correct horse"
 EMAIL: Final = "someone@example.com"
@@ -170,14 +171,20 @@ def accounts(tmp_path: Any) -> Iterator[Accounts]:
     database.close()
 
 
-def test_register_and_log_in(accounts: Accounts) -> None:
+@pytest.fixture
+def failures(accounts: Accounts) -> Failures:
+    """No failed logins yet."""
+    return Failures(accounts._database)
+
+
+def test_register_and_log_in(accounts: Accounts, failures: Failures) -> None:
     """An account is found by its address in any spelling, with its password and no other."""
     account = register(" Someone@EXAMPLE.com ", PASSWORD, accounts=accounts, open_=True)
     assert account.email == EMAIL
-    assert login("SOMEONE@example.com", PASSWORD, accounts=accounts).id == account.id
+    assert login("SOMEONE@example.com", PASSWORD, accounts=accounts, failures=failures).id == account.id
     for email, password in ((EMAIL, "wrong horse"), ("nobody@example.com", PASSWORD), ("no address", PASSWORD)):
         with pytest.raises(Unauthorized) as caught:
-            login(email, password, accounts=accounts)
+            login(email, password, accounts=accounts, failures=failures)
         assert (caught.value.detail, caught.value.challenge) == ("The address or the password is wrong.", "Basic")
 
 
@@ -245,30 +252,47 @@ def test_bodies_that_are_none(body: bytes, status: int) -> None:
 
 
 @pytest.mark.parametrize("password", ["1" * 8, "x" * 1024])
-def test_what_will_just_do(accounts: Accounts, password: str) -> None:
+def test_what_will_just_do(accounts: Accounts, failures: Failures, password: str) -> None:
     """The shortest and the longest password are taken, and let in."""
     register(EMAIL, password, accounts=accounts, open_=True)
-    assert login(EMAIL, password, accounts=accounts).email == EMAIL
+    assert login(EMAIL, password, accounts=accounts, failures=failures).email == EMAIL
     with pytest.raises(Unauthorized):
-        login(EMAIL, password + "x", accounts=accounts)
+        login(EMAIL, password + "x", accounts=accounts, failures=failures)
 
 
-def test_change_password(accounts: Accounts) -> None:
+def test_change_password(accounts: Accounts, failures: Failures) -> None:
     """A new password needs the old one, holds from then on, and must be as good as a first one."""
     account = register(EMAIL, PASSWORD, accounts=accounts, open_=True)
     with pytest.raises(Forbidden):
-        change_password(account.id, "wrong horse", "new battery", accounts=accounts)
+        change_password(account.id, "wrong horse", "new battery", accounts=accounts, failures=failures)
     with pytest.raises(Invalid):
-        change_password(account.id, PASSWORD, "short", accounts=accounts)
-    change_password(account.id, PASSWORD, "new battery", accounts=accounts)
-    assert login(EMAIL, "new battery", accounts=accounts).id == account.id
+        change_password(account.id, PASSWORD, "short", accounts=accounts, failures=failures)
+    change_password(account.id, PASSWORD, "new battery", accounts=accounts, failures=failures)
+    assert login(EMAIL, "new battery", accounts=accounts, failures=failures).id == account.id
     with pytest.raises(Unauthorized):
-        login(EMAIL, PASSWORD, accounts=accounts)
+        login(EMAIL, PASSWORD, accounts=accounts, failures=failures)
     with pytest.raises(Unauthorized):
-        change_password("0" * 36, PASSWORD, "new battery", accounts=accounts)
+        change_password("0" * 36, PASSWORD, "new battery", accounts=accounts, failures=failures)
 
 
-def test_change_password_twice_at_once(accounts: Accounts) -> None:
+@pytest.mark.parametrize("email", [EMAIL, "nobody@example.com", "no address"])
+def test_a_blocked_guess_is_not_hashed(accounts: Accounts, failures: Failures, scheme: Scheme, email: str) -> None:
+    """An address that has to wait costs no hash, whether the password is right or there is an account at all."""
+    scheme.let.set()
+    account = accounts.add(EMAIL, "hash")
+    assert account is not None
+    for _ in range(20):
+        failures.count(email)
+    with pytest.raises(TooMany) as caught:
+        login(email, PASSWORD, accounts=accounts, failures=failures)
+    assert caught.value.retry_after_seconds is not None
+    if email == EMAIL:
+        with pytest.raises(TooMany):
+            change_password(account.id, PASSWORD, "new battery", accounts=accounts, failures=failures)
+    assert scheme.verified == []
+
+
+def test_change_password_twice_at_once(accounts: Accounts, failures: Failures) -> None:
     """Of two changes that saw the same old password the second is refused."""
     account = register(EMAIL, PASSWORD, accounts=accounts, open_=True)
 
@@ -280,4 +304,4 @@ def test_change_password_twice_at_once(accounts: Accounts) -> None:
             return found
 
     with pytest.raises(Conflict):
-        change_password(account.id, PASSWORD, "new battery", accounts=Late(accounts._database))
+        change_password(account.id, PASSWORD, "new battery", accounts=Late(accounts._database), failures=failures)

@@ -8,6 +8,7 @@ import pytest
 from cloudevents.http import CloudEvent
 from sqlalchemy import update
 
+from functions.auth.failures import Failures
 from functions.common.blobs.directory import DirectoryBlobs
 from functions.common.database import Database
 from functions.common.errors import Unavailable
@@ -15,6 +16,7 @@ from functions.common.job import Job, Stored, result_key, source_key
 from functions.common.jobs import Jobs
 from functions.common.options import Options
 from functions.common.tables import jobs as table
+from functions.common.tables import login_failures
 from functions.recover.overdue import Overdue
 from functions.recover.service import Recovery
 
@@ -38,6 +40,9 @@ class Nowhere:
 
     def publish(self, _event: CloudEvent) -> None:
         """See Publisher.publish."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class Rig:
@@ -146,6 +151,18 @@ def readable(stream: BinaryIO) -> bytes:
     """What a stream holds."""
     with stream:
         return stream.read()
+
+
+def test_failed_logins_are_forgotten(rig: Rig) -> None:
+    """A sweep forgets the wrong passwords of the day before yesterday."""
+    failures = Failures(rig.database)
+    failures.count("someone@example.com")
+    rig.recovery.sweep()
+    assert failures.check("someone@example.com")
+    with rig.database.write() as connection:
+        connection.execute(update(login_failures).values(updated=1))
+    rig.recovery.sweep()
+    assert not failures.check("someone@example.com")
 
 
 def test_what_lives_is_left_alone(rig: Rig) -> None:

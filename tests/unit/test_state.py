@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import make_url
 
 from functions.auth.issuing import Issuer
-from functions.common.config import NEEDS, load
+from functions.common.config import NEEDS, OPTIONAL, load
 from functions.common.tokens import Verifier
 from local.server.state import InUseError, default_directory, locked, settings
 
@@ -79,10 +79,11 @@ def test_every_function_starts_with_them(tmp_path: Path, name: str) -> None:
     """The settings are whole, and point into the directory, whatever its name."""
     directory = tmp_path / name
     chosen = {"PUBLIC_URL": "http://localhost:8080", **settings(directory, env={})}
-    for function in NEEDS:
+    for function in set(NEEDS) - OPTIONAL:
         load(chosen, function=function)
     config = load(chosen)
     assert (config.broker_url, config.log_format) == ("memory:", "text")
+    assert (config.max_jobs_per_hour, config.max_queued_jobs, config.max_stored_bytes) == (0, 0, 0)
     assert Path(config.work_dir).parent == directory
     database = make_url(config.database_url).database
     assert database is not None

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 import yaml
 
-from local.delivery.triggers import Destination, ManifestError, Ping, Trigger, load_ping, load_triggers
+from local.delivery.triggers import (
+    Destination,
+    ManifestError,
+    Ping,
+    Source,
+    Trigger,
+    load_ping,
+    load_source,
+    load_triggers,
+)
 
 PARALLELISM = "rabbitmq.eventing.knative.dev/parallelism"
 Edit = Callable[[dict[str, Any]], object]
@@ -50,6 +59,21 @@ def ping() -> dict[str, Any]:
             "contentType": "application/json",
             "data": '{"a": 1}',
             "sink": service("keeper"),
+        },
+    }
+
+
+def source() -> dict[str, Any]:
+    """A RabbitmqSource without fault."""
+    return {
+        "apiVersion": "sources.knative.dev/v1alpha1",
+        "kind": "RabbitmqSource",
+        "metadata": {"name": "theirs"},
+        "spec": {
+            "rabbitmqClusterReference": {"connectionSecret": {"name": "theirs"}},
+            "rabbitmqResourcesConfig": {"queueName": "video", "predeclared": True, "parallelism": 3, "vhost": "old"},
+            "delivery": {"retry": 4, "backoffPolicy": "exponential", "backoffDelay": "PT2S"},
+            "sink": service("bridge"),
         },
     }
 
@@ -204,4 +228,58 @@ def test_a_wrong_ping_names_file_and_field(tmp_path: Path, edit: Edit, field: st
     path = write(tmp_path / "ping.yaml", manifest)
     with pytest.raises(ManifestError) as caught:
         load_ping(path)
+    assert str(caught.value).startswith(f"{path}: {field}: ")
+
+
+def resources(**values: Any) -> Edit:
+    """Change fields of spec.rabbitmqResourcesConfig."""
+    return lambda manifest: manifest["spec"]["rabbitmqResourcesConfig"].update(values)
+
+
+def test_a_source_is_read_whole(tmp_path: Path) -> None:
+    """Every field of a source comes from its manifest, with units made plain."""
+    assert load_source(write(tmp_path / "source.yaml", source())) == Source(
+        name="theirs",
+        queue="video",
+        vhost="old",
+        parallelism=3,
+        retry=4,
+        backoff_policy="exponential",
+        backoff_delay_seconds=2.0,
+        destination=Destination("bridge", "/"),
+    )
+
+
+def test_a_source_of_the_default_virtual_host(tmp_path: Path) -> None:
+    """Without a virtual host it is the one that every RabbitMQ begins with."""
+    manifest = source()
+    del manifest["spec"]["rabbitmqResourcesConfig"]["vhost"]
+    assert load_source(write(tmp_path / "source.yaml", manifest)).vhost == "/"
+
+
+@pytest.mark.parametrize(
+    ("edit", "field"),
+    [
+        (resources(predeclared=False), "spec.rabbitmqResourcesConfig.predeclared"),
+        (lambda m: m["spec"]["rabbitmqResourcesConfig"].pop("predeclared"), "spec.rabbitmqResourcesConfig.predeclared"),
+        (resources(queueName=""), "spec.rabbitmqResourcesConfig.queueName"),
+        (resources(parallelism=0), "spec.rabbitmqResourcesConfig.parallelism"),
+        (resources(parallelism="3"), "spec.rabbitmqResourcesConfig.parallelism"),
+        (lambda m: m["spec"]["rabbitmqResourcesConfig"].pop("parallelism"), "spec.rabbitmqResourcesConfig.parallelism"),
+        (delivery(retry=None), "spec.delivery.retry"),
+        (delivery(backoffPolicy="random"), "spec.delivery.backoffPolicy"),
+        (delivery(backoffDelay="2s"), "spec.delivery.backoffDelay"),
+        (lambda m: m["spec"].pop("delivery"), "spec.delivery.retry"),
+        (lambda m: m["spec"].pop("sink"), "spec.sink.ref.kind"),
+        (lambda m: m["metadata"].pop("name"), "metadata.name"),
+        (lambda m: m.update(kind="PingSource"), "kind"),
+    ],
+)
+def test_a_wrong_source_names_file_and_field(tmp_path: Path, edit: Edit, field: str) -> None:
+    """A source that would fail, stand still or lose messages is refused where it stands."""
+    manifest = source()
+    edit(manifest)
+    path = write(tmp_path / "source.yaml", manifest)
+    with pytest.raises(ManifestError) as caught:
+        load_source(path)
     assert str(caught.value).startswith(f"{path}: {field}: ")

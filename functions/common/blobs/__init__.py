@@ -1,7 +1,7 @@
 """Blobs: sources and results, behind one interface, one module per store."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -10,6 +10,10 @@ from urllib.parse import unquote, urlsplit
 from functions.common.errors import SettingError
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}\Z")
+
+
+def nothing() -> None:
+    """Ask nobody: for whoever lets a store take its time."""
 
 
 class BlobWriter(Protocol):
@@ -39,8 +43,13 @@ class Blobs(Protocol):
     a dot. Every method raises ValueError for another, and Unavailable where the store cannot be reached.
     """
 
-    def create(self, key: str) -> AbstractContextManager[BlobWriter]:
-        """Begin a blob. Leaving the block without `commit` leaves nothing behind."""
+    def create(self, key: str, *, file_name: str | None = None) -> AbstractContextManager[BlobWriter]:
+        """Begin a blob. Leaving the block without `commit` leaves nothing behind.
+
+        Args:
+            key: its key.
+            file_name: what people's programs call it that get it by its `address`.
+        """
 
     def open(self, key: str) -> BinaryIO:
         """Open a blob for reading; seekable, and only what is asked for is fetched.
@@ -51,11 +60,22 @@ class Blobs(Protocol):
             BlobMissing: there is none.
         """
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path, *, check: Callable[[], None] = nothing) -> None:
         """Put a blob's bytes at a new path of the local file system, to be read only: it may be a link.
+
+        Args:
+            key: the blob's.
+            path: where no file is yet; nor is one if this fails.
+            check: called between the pieces that come over a network; what it raises ends the fetching.
 
         Raises:
             BlobMissing: there is none.
+        """
+
+    def address(self, key: str, *, seconds: int) -> str | None:
+        """A URL where whoever knows it gets this blob from the store itself for so long; None if there is none.
+
+        Nobody is asked whether the blob exists.
         """
 
     def delete(self, key: str) -> None:

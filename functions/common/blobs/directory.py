@@ -4,12 +4,12 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from functions.common.blobs import check_key
+from functions.common.blobs import check_key, nothing
 from functions.common.blobs.files import translated
 from functions.common.errors import BlobMissing
 
@@ -26,7 +26,7 @@ class DirectoryBlobs:
         self._temporary = root / ".incoming"
 
     @contextmanager
-    def create(self, key: str) -> Iterator["_Writer"]:
+    def create(self, key: str, *, file_name: str | None = None) -> Iterator["_Writer"]:  # noqa: ARG002 - no address
         """See Blobs.create."""
         target = self._path(key)
         with translated():
@@ -47,7 +47,7 @@ class DirectoryBlobs:
             except FileNotFoundError as error:
                 raise BlobMissing from error
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path, *, check: Callable[[], None] = nothing) -> None:  # noqa: ARG002 - no network
         """See Blobs.fetch; a hard link where both are on one file system."""
         source = self._path(key)
         with translated():
@@ -61,6 +61,11 @@ class DirectoryBlobs:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
                     raise
                 shutil.copyfile(source, path)
+
+    def address(self, key: str, *, seconds: int) -> str | None:  # noqa: ARG002 - there is none
+        """See Blobs.address."""
+        check_key(key)
+        return None
 
     def delete(self, key: str) -> None:
         """See Blobs.delete."""

@@ -3,7 +3,7 @@
 import logging
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from pymongo.cursor import Cursor
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from functions.common.blobs import check_key
+from functions.common.blobs import check_key, nothing
 from functions.common.blobs.files import new_file
 from functions.common.blobs.readers import reader
 from functions.common.errors import BlobMissing, ServiceError, SettingError, StorageFull, Unavailable
@@ -31,12 +31,14 @@ Document = dict[str, Any]
 #: closed: an open one would let a key write into `admin`.
 _DATABASES: Final = frozenset({"videos", "mp3s"})
 _OTHERS: Final = "blobs"
+#: How the keys of sources begin: with a job.
+_SOURCE: Final = re.compile(r"videos/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/")
 #: The chunk size of every GridFS driver.
 _CHUNK_BYTES: Final = 255 * 1024
 #: What is gathered before it is sent; pymongo's own GridIn gathers 48 MB for each open file.
 _BATCH_BYTES: Final = 4 * 1024 * 1024
-#: Chunks that a reader who goes straight on gets at once.
-_READ_AHEAD: Final = 4
+#: What a reader who goes straight on gets at once, in whole chunks.
+_READ_AHEAD_BYTES: Final = 1024 * 1024
 #: Chunks in a row that are asked for one by one before a reader counts as going straight on.
 _SINGLY: Final = 3
 _OUT_OF_DISK_SPACE: Final = 14031
@@ -102,7 +104,7 @@ class GridFsBlobs:
         self._lock = threading.Lock()
 
     @contextmanager
-    def create(self, key: str) -> Iterator["_Writer"]:
+    def create(self, key: str, *, file_name: str | None = None) -> Iterator["_Writer"]:  # noqa: ARG002 - no address
         """See Blobs.create."""
         bucket = self._bucket(key)
         with _translated():
@@ -115,18 +117,48 @@ class GridFsBlobs:
 
     def open(self, key: str) -> BinaryIO:
         """See Blobs.open."""
-        chunks = self._chunks(key)
-        return reader(chunks.read, size_bytes=chunks.length, buffer_bytes=chunks.size, close=chunks.close)
+        return self._chunks(key).stream()
 
-    def fetch(self, key: str, path: Path) -> None:
+    def open_video(self, file_id: str) -> tuple[str | None, BinaryIO]:
+        """Open a file of the database `videos` that another system put there; give its name as well, if it has one.
+
+        Args:
+            file_id: its `_id`, an ObjectId as 24 digits of hex.
+
+        Raises:
+            BlobMissing: there is none, or it is a blob of ours, which is nobody else's to name.
+        """
+        bucket = self._bucket_in("videos")
+        with _translated():
+            file = bucket.files.find_one({"_id": ObjectId(file_id)})
+        name = file.get("filename") if file is not None else None
+        if file is None or (isinstance(name, str) and _SOURCE.match(name)):
+            raise BlobMissing
+        return (name if isinstance(name, str) else None), _Chunks(bucket, file).stream()
+
+    def file_id(self, key: str) -> str:
+        """The `_id` of the file that holds a blob, as 24 digits of hex.
+
+        Raises:
+            BlobMissing: there is no such blob.
+        """
+        return str(self._file(self._bucket(key), key)["_id"])
+
+    def fetch(self, key: str, path: Path, *, check: Callable[[], None] = nothing) -> None:
         """See Blobs.fetch."""
         chunks = self._chunks(key)
         try:
             with new_file(path) as file:
                 for number in range(chunks.count):
+                    check()
                     file.write(chunks[number])
         finally:
             chunks.close()
+
+    def address(self, key: str, *, seconds: int) -> str | None:  # noqa: ARG002 - there is none
+        """See Blobs.address."""
+        check_key(key)
+        return None
 
     def delete(self, key: str) -> None:
         """See Blobs.delete; what a crashed upload of this key left goes as well."""
@@ -144,16 +176,21 @@ class GridFsBlobs:
 
     def _chunks(self, key: str) -> "_Chunks":
         bucket = self._bucket(key)
+        return _Chunks(bucket, self._file(bucket, key))
+
+    def _file(self, bucket: _Bucket, key: str) -> Document:
         with _translated():
             files = bucket.named(key)
         if not files:
             raise BlobMissing
-        return _Chunks(bucket, files[-1])
+        return files[-1]
 
     def _bucket(self, key: str) -> _Bucket:
         check_key(key)
         first, slash, _ = key.partition("/")
-        name = first if slash and first in _DATABASES else _OTHERS
+        return self._bucket_in(first if slash and first in _DATABASES else _OTHERS)
+
+    def _bucket_in(self, name: str) -> _Bucket:
         with _translated():
             # Whatever the URL says: a blob that was committed survives the loss of a server, and is seen by the next
             # reader.
@@ -299,6 +336,10 @@ class _Chunks:
         number, begin = divmod(offset, self.size)
         return memoryview(self[number])[begin : begin + size]
 
+    def stream(self) -> BinaryIO:
+        """The whole file as a stream, which closes this."""
+        return reader(self.read, size_bytes=self.length, buffer_bytes=self.size, close=self.close)
+
     def close(self) -> None:
         if self._cursor is not None:
             with _logged("a cursor could not be closed"):
@@ -317,7 +358,8 @@ class _Chunks:
             return self._collection.find_one({"files_id": self._id, "n": number})
         if self._cursor is None:
             rest = {"files_id": self._id, "n": {"$gte": number}}
-            self._cursor = self._collection.find(rest).sort("n", 1).batch_size(_READ_AHEAD)
+            ahead = max(1, _READ_AHEAD_BYTES // self.size)
+            self._cursor = self._collection.find(rest).sort("n", 1).batch_size(ahead)
         return next(self._cursor, None)
 
 

@@ -1,26 +1,28 @@
 """Blobs in a bucket of Amazon S3, or of another server that speaks its protocol."""
 
+import mimetypes
 import re
 import threading
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from functions.common.blobs import check_key
+from functions.common.blobs import check_key, nothing
 from functions.common.blobs.files import new_file
 from functions.common.blobs.readers import reader
 from functions.common.errors import BlobMissing, SettingError, StorageFull, Unavailable
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import Attributes, ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 #: The smallest part that S3 takes. It takes 10,000 of them, so a blob may have 48 GiB.
@@ -75,18 +77,20 @@ class S3Blobs:
         self._bucket = parts.netloc
         self._prefix = _prefix(parts)
         self._settings = {name: value for name, value in settings.items() if name in _SETTINGS}
-        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_PUBLIC"):
             if name in settings and not re.match(r"https?://[^/]", settings[name]):
                 raise SettingError(f"{name} must begin with http:// or https://")
         self._endpoint = settings.get("AWS_ENDPOINT_URL_S3") or settings.get("AWS_ENDPOINT_URL", "")
-        self._made: S3Store | None = None
+        # Not a name of Amazon's: a signature covers the host, and clients may know the store by another one than we do.
+        self._public = settings.get("AWS_ENDPOINT_URL_PUBLIC") or self._endpoint
+        self._made: dict[str, S3Store] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def create(self, key: str) -> Iterator["_Writer"]:
-        """See Blobs.create."""
+    def create(self, key: str, *, file_name: str | None = None) -> Iterator["_Writer"]:
+        """See Blobs.create; the file name, and the type that it tells, are kept with the object."""
         check_key(key)
-        writer = _Writer(self._store(), key)
+        writer = _Writer(self._store(), key, _attributes(file_name) if file_name else None)
         try:
             yield writer
         finally:
@@ -105,7 +109,7 @@ class S3Blobs:
                 found = _Object(store, key, obstore.get(store, key).meta)
         return reader(found.read, size_bytes=found.size, buffer_bytes=_BUFFER_BYTES)
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path, *, check: Callable[[], None] = nothing) -> None:
         """See Blobs.fetch."""
         check_key(key)
         with _translated():
@@ -114,12 +118,19 @@ class S3Blobs:
         missing = found.meta["size"]
         with new_file(path) as file:
             while missing > 0:
+                check()
                 with _translated():
                     piece = next(stream, b"")
                 if not piece:
                     raise Unavailable("The stored file breaks off.", retry_after_seconds=30)
                 file.write(piece)
                 missing -= len(piece)
+
+    def address(self, key: str, *, seconds: int) -> str | None:
+        """See Blobs.address: signed with the settings' own credentials, for the host that clients know the store by."""
+        check_key(key)
+        with _translated():
+            return obstore.sign(self._store(self._public), "GET", key, timedelta(seconds=seconds))
 
     def delete(self, key: str) -> None:
         """See Blobs.delete."""
@@ -130,23 +141,27 @@ class S3Blobs:
     def close(self) -> None:
         """See Blobs.close; obstore's connections go with their store."""
         with self._lock:
-            self._made = None
+            self._made.clear()
 
-    def _store(self) -> S3Store:
+    def _store(self, endpoint: str | None = None) -> S3Store:
+        chosen = self._endpoint if endpoint is None else endpoint
         with self._lock:
-            if self._made is None:
-                self._made = self._make()
-            return self._made
+            if chosen not in self._made:
+                self._made[chosen] = self._make(chosen)
+            return self._made[chosen]
 
-    def _make(self) -> S3Store:
+    def _make(self, endpoint: str) -> S3Store:
         config = {name.lower(): value for name, value in self._settings.items()}
+        if endpoint:
+            # Of the two names the one that goes first, in the environment too.
+            config["aws_endpoint_url_s3"] = endpoint
         # Other servers than Amazon's know the bucket by the path; a name with a dot fits no certificate of Amazon's.
-        by_host = not self._endpoint and "." not in self._bucket
+        by_host = not endpoint and "." not in self._bucket
         config.setdefault("aws_virtual_hosted_style_request", str(by_host).lower())
         # Not every server knows the request that deletes many at once, and one is all that is deleted here.
         config["aws_disable_bulk_delete"] = "true"
         client: ClientConfig = {
-            "allow_http": self._endpoint.startswith("http://"),
+            "allow_http": endpoint.startswith("http://"),
             "connect_timeout": "5s",
             "read_timeout": "30s",
             # Of a whole answer: longer than any request of a function may take.
@@ -168,13 +183,16 @@ class S3Blobs:
 class _Writer:
     """Sends a small blob at its commit, a larger one part by part."""
 
-    def __init__(self, store: S3Store, key: str) -> None:
+    def __init__(self, store: S3Store, key: str, attributes: "Attributes | None") -> None:
         self._store = store
         self._key = key
+        self._attributes = attributes
         self._gathered = bytearray()
+        self._length = 0
         self._upload: _Upload | None = None
 
     def write(self, data: bytes) -> None:
+        self._length += len(data)
         view = memoryview(data)
         while view:
             room = _PART_BYTES - len(self._gathered)
@@ -182,18 +200,26 @@ class _Writer:
             view = view[room:]
             if len(self._gathered) == _PART_BYTES:
                 if self._upload is None:
-                    self._upload = _Upload(self._store, self._key)
+                    self._upload = _Upload(self._store, self._key, self._attributes)
                 self._hand_over(self._upload)
 
     def commit(self) -> None:
         if self._upload is None:
             with _translated():
-                obstore.put(self._store, self._key, bytes(self._gathered), use_multipart=False)
+                data = bytes(self._gathered)
+                obstore.put(self._store, self._key, data, attributes=self._attributes, use_multipart=False)
         else:
             if self._gathered:
                 self._hand_over(self._upload)
             with _translated():
                 self._upload.finish()
+        try:
+            with _translated():
+                length = obstore.head(self._store, self._key)["size"]
+        except BlobMissing:
+            length = -1
+        if length != self._length:
+            raise Unavailable("The blob was deleted or replaced while it was written.", retry_after_seconds=30)
 
     def close(self) -> None:
         if self._upload is not None:
@@ -212,9 +238,10 @@ class _Stopped(Exception):
 class _Upload:
     """A multipart upload that a thread of its own draws parts for: obstore wants to be the one that asks."""
 
-    def __init__(self, store: S3Store, key: str) -> None:
+    def __init__(self, store: S3Store, key: str, attributes: "Attributes | None") -> None:
         self._store = store
         self._key = key
+        self._attributes = attributes
         #: One part waits while others are on their way; None is the end.
         self._parts: Queue[bytes | None] = Queue(1)
         self._ended = False
@@ -256,6 +283,7 @@ class _Upload:
                 self._store,
                 self._key,
                 parts,
+                attributes=self._attributes,
                 use_multipart=True,
                 chunk_size=_PART_BYTES,
                 max_concurrency=_PARTS_AT_ONCE,
@@ -305,6 +333,25 @@ class _Object:
         if len(data) != end - begin:
             raise Unavailable("The stored file breaks off.", retry_after_seconds=30)
         return data
+
+
+def _attributes(file_name: str) -> "Attributes":
+    # Stored, since obstore signs no query of ours (response-content-disposition). A library that does would either know
+    # keys alone, and none of the roles and tokens that obstore finds itself, or weigh 16 MB, as botocore does.
+    return {
+        "Content-Disposition": _disposition(file_name),
+        "Content-Type": mimetypes.guess_type(file_name)[0] or "application/octet-stream",
+    }
+
+
+def _disposition(file_name: str) -> str:
+    """Content-Disposition with the name, and one that old programs take instead (RFC 6266, section 4.3, appendix D)."""
+    ascii_name = unicodedata.normalize("NFKD", file_name).encode("ascii", "ignore").decode()
+    # Neither what quotes nor what needs quoting; and a run of spaces would be signed as one.
+    simple = re.sub(r'[^ -~]|["\\%/]', "_", " ".join(ascii_name.split()))
+    if simple.startswith("."):
+        simple = f"download{simple}"
+    return f"attachment; filename=\"{simple}\"; filename*=UTF-8''{quote(file_name, safe='', errors='replace')}"
 
 
 def _prefix(parts: SplitResult) -> str:
