@@ -5,6 +5,7 @@ The connection's own thread does all of its I/O, heartbeats included, as pika wa
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -25,6 +26,8 @@ from functions.common.errors import SettingError, Unavailable
 EXCHANGE: Final = "b.default.video2mp3"
 #: Waits before a lost connection is tried again, the last of them for ever.
 _WAITS_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+#: A connection that lived so long was a good one; one that ends at once, for want of a queue, is not.
+_LASTING_SECONDS: Final = 10.0
 _HEARTBEAT_SECONDS: Final = 30
 _CONNECT_SECONDS: Final = 5.0
 _PUBLISH_SECONDS: Final = 10.0
@@ -110,6 +113,7 @@ class Connection:
         self._lock = threading.Lock()
         self._live: pika.SelectConnection | None = None
         self._tries = 0
+        self._opened_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="amqp", daemon=True)
 
     def start(self) -> None:
@@ -136,6 +140,9 @@ class Connection:
             error = self._attempt()
             if self._stopping.is_set():
                 return
+            if self._opened_at is not None and time.monotonic() - self._opened_at > _LASTING_SECONDS:
+                self._tries = 0
+            self._opened_at = None
             wait = _WAITS_SECONDS[min(self._tries, len(_WAITS_SECONDS) - 1)]
             self._tries += 1
             _log.warning("RabbitMQ is away (%s); connecting again in %g s", error, wait)
@@ -168,7 +175,7 @@ class Connection:
         return ended[0] if ended else "closed"
 
     def _open(self, connection: pika.SelectConnection) -> None:
-        self._tries = 0
+        self._opened_at = time.monotonic()
         with self._lock:
             self._live = connection
         if self._stopping.is_set():

@@ -12,11 +12,11 @@ from functions.common.amqp import AmqpPublisher
 from functions.common.config import load
 from functions.common.errors import SettingError
 from local.cli.stopping import stop_signals
-from local.delivery.amqp import AmqpDispatcher
+from local.delivery.amqp import AmqpDispatcher, AmqpSource
 from local.delivery.clock import Clock
 from local.delivery.ingress import Ingress
 from local.delivery.topology import Topology
-from local.delivery.triggers import Destination, load_broker, load_ping, load_triggers
+from local.delivery.triggers import Destination, load_broker, load_ping, load_source, load_trigger, load_triggers
 from local.server.listener import Listener
 
 EVENTING: Final = Path(__file__).parents[2] / "eventing"
@@ -67,14 +67,23 @@ def serve_dispatcher(
         return base.rstrip("/") + destination.path
 
     url = _url(env)
-    topology = Topology(load_broker(EVENTING / "broker.yaml"), load_triggers(EVENTING / "triggers"))
+    older = env.get("BRIDGE_AMQP_URL", "")
+    triggers = load_triggers(EVENTING / "triggers")
+    if older:
+        triggers += (load_trigger(EVENTING / "bridge/trigger.yaml"),)
+    topology = Topology(load_broker(EVENTING / "broker.yaml"), triggers)
     dispatcher = AmqpDispatcher(url, topology, address=address, parallelism=caps, crash_at=env.get("CRASH_AT", ""))
+    sources = [AmqpSource(older, load_source(EVENTING / "bridge/source.yaml"), address=address)] if older else []
     clock = Clock(ping=load_ping(EVENTING / "ping.yaml"), address=address)
     dispatcher.start()
+    for source in sources:
+        source.start()
     clock.start()
     _log.info("events are delivered")
     os.read(stop, 1)
     clock.stop()
+    for source in sources:
+        source.stop(_STOP_SECONDS)
     dispatcher.stop(_STOP_SECONDS)
     _end()
 

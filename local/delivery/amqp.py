@@ -6,6 +6,7 @@ that none waits beside a slow one until RabbitMQ's consumer timeout, and dead le
 
 import logging
 import threading
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,7 +23,7 @@ from functions.common.crash import crash_point
 from local.delivery.http import HttpPost
 from local.delivery.rules import DEAD_LETTER_PARALLELISM, Answer, Delivery, Outcome, Run, limit
 from local.delivery.topology import Topology
-from local.delivery.triggers import Destination, Trigger
+from local.delivery.triggers import Destination, Source, Trigger
 
 _NO_CAPS: Final[Mapping[str, int]] = MappingProxyType({})
 _log = logging.getLogger("dispatcher")
@@ -54,7 +55,7 @@ class AmqpDispatcher:
         self._crash_at = crash_at
         self._publisher = AmqpPublisher(url, exchange=topology.exchange)
         self._stopping = threading.Event()
-        self._posts: list[HttpPost] = []
+        self._posts = _Posts()
         self._in_delivery = 0
         self._lock = threading.Lock()
         self._consumers = [
@@ -91,8 +92,7 @@ class AmqpDispatcher:
         self._connection.stop(timeout_seconds)
         for consumer in self._consumers:
             consumer.stop()
-        for post in self._posts:
-            post.close()
+        self._posts.close()
         self._publisher.close()
 
     def in_delivery(self) -> int:
@@ -109,13 +109,8 @@ class AmqpDispatcher:
             self._in_delivery += change
 
     def _worker(self, trigger: Trigger, run: Run) -> Callable[[CloudEvent], Outcome]:
-        mine = threading.local()
-
         def post(url: str, event: CloudEvent, timeout_seconds: float) -> Answer:
-            if not hasattr(mine, "post"):
-                mine.post = HttpPost()
-                self._posts.append(mine.post)
-            answer: Answer = mine.post(url, event, timeout_seconds)
+            answer = self._posts(url, event, timeout_seconds)
             crash_point("delivered-not-acked", self._crash_at)
             return answer
 
@@ -139,13 +134,97 @@ class AmqpDispatcher:
         return work
 
 
+class AmqpSource:
+    """Posts what a queue of somebody else's holds, as a RabbitmqSource does; what fails is put back, not dropped.
+
+    Args:
+        url: address of their RabbitMQ.
+        source: which queue, and whom it is posted to.
+        address: gives the URL of a destination.
+    """
+
+    def __init__(self, url: str, source: Source, *, address: Callable[[Destination], str]) -> None:
+        self._source = source
+        self._stopping = threading.Event()
+        self._posts = _Posts()
+        delivery = Delivery(
+            address=address, post=self._posts, publish=_nothing, bury=_nothing, wait=self._stopping.wait
+        )
+
+        def work(event: CloudEvent) -> Outcome:
+            with logs.context(event=event["id"]):
+                return delivery.run_source(event, source)
+
+        self._consumer = _Consumer(source.queue, source.parallelism, work, read=self._event)
+        self._connection = Connection(
+            url, opened=lambda connection: self._consumer.consume(connection, self._connection), closed=lambda: None
+        )
+
+    def start(self) -> None:
+        """Begin to consume, now or as soon as RabbitMQ and the queue are there."""
+        self._connection.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Stop: what is in flight comes again."""
+        self._stopping.set()
+        self._connection.stop(timeout_seconds)
+        self._consumer.stop()
+        self._posts.close()
+
+    def _event(self, properties: pika.BasicProperties, body: bytes) -> CloudEvent:
+        """The event of a message that is none itself (eventing-rabbitmq, pkg/adapter)."""
+        attributes = {
+            "type": "dev.knative.rabbitmq.event",
+            "source": f"/apis/v1/namespaces/default/rabbitmqsources/{self._source.name}#{self._source.queue}",
+            "id": properties.message_id or str(uuid.uuid4()),
+        }
+        if properties.content_type:
+            attributes["datacontenttype"] = properties.content_type
+        return CloudEvent(attributes, body)
+
+
+def _nothing(*_: object) -> None:
+    """What a source has no use for."""
+
+
+class _Posts:
+    """Posts events over HTTP from any thread, each with connections of its own; see rules.Post."""
+
+    def __init__(self) -> None:
+        self._mine = threading.local()
+        self._all: list[HttpPost] = []
+
+    def __call__(self, url: str, event: CloudEvent, timeout_seconds: float) -> Answer:
+        if not hasattr(self._mine, "post"):
+            self._mine.post = HttpPost()
+            self._all.append(self._mine.post)
+        answer: Answer = self._mine.post(url, event, timeout_seconds)
+        return answer
+
+    def close(self) -> None:
+        for post in self._all:
+            post.close()
+
+
+def _from_message(properties: pika.BasicProperties, body: bytes) -> CloudEvent:
+    return from_message(properties.headers, body)
+
+
 class _Consumer:
     """One queue, and the threads that deliver from it: none before there is work for them."""
 
-    def __init__(self, queue: str, limit: int, work: Callable[[CloudEvent], Outcome]) -> None:
+    def __init__(
+        self,
+        queue: str,
+        limit: int,
+        work: Callable[[CloudEvent], Outcome],
+        *,
+        read: Callable[[pika.BasicProperties, bytes], CloudEvent] = _from_message,
+    ) -> None:
         self._queue = queue
         self._limit = limit
         self._work = work
+        self._read = read
         self._pool = ThreadPoolExecutor(limit, thread_name_prefix=queue)
 
     def consume(self, connection: pika.SelectConnection, calls: Connection) -> None:
@@ -176,7 +255,7 @@ class _Consumer:
         self, calls: Connection, channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes
     ) -> None:
         try:
-            event = from_message(properties.headers, body)
+            event = self._read(properties, body)
         except events.MalformedEvent as error:
             # It goes to the dead-letter queue, and from there nowhere.
             _log.error("%s holds what is no event: %s", self._queue, error)
@@ -185,6 +264,17 @@ class _Consumer:
         self._pool.submit(self._deliver, calls, channel, method.delivery_tag, event)
 
     def _deliver(self, calls: Connection, channel: Channel, tag: int, event: CloudEvent) -> None:
-        if self._work(event) is not Outcome.STOPPED:
-            # On a connection that was lost meanwhile it counts for nothing, and the event comes once more.
-            calls.call(lambda: channel.basic_ack(tag) if channel.is_open else None)
+        outcome = self._work(event)
+        if outcome is Outcome.STOPPED:
+            return
+
+        def settle() -> None:
+            if not channel.is_open:
+                return
+            if outcome in (Outcome.FAILED, Outcome.REFUSED):
+                channel.basic_nack(tag, requeue=outcome is Outcome.FAILED)
+            else:
+                channel.basic_ack(tag)
+
+        # On a connection that was lost meanwhile it counts for nothing, and the event comes once more.
+        calls.call(settle)

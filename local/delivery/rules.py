@@ -16,7 +16,7 @@ from cloudevents.http import CloudEvent
 
 from functions.common import events
 from functions.common.errors import Unavailable
-from local.delivery.triggers import BackoffPolicy, Destination, Trigger
+from local.delivery.triggers import BackoffPolicy, Destination, Source, Trigger
 
 #: Waits before a dead letter is tried again, the last of them for ever.
 DEAD_LETTER_WAITS_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
@@ -24,6 +24,8 @@ DEAD_LETTER_WAITS_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 DEAD_LETTER_PARALLELISM: Final = 4
 #: Limit of one try at a dead-letter sink: above the 90 s that recover's own Service is given.
 DEAD_LETTER_TIMEOUT_SECONDS: Final = 120.0
+#: Limit of one try of a source: above the 590 s that a Service may take.
+SOURCE_TIMEOUT_SECONDS: Final = 600.0
 #: Stands in a log line that must not be there: on Knative the event would be gone.
 LOST_ON_KNATIVE: Final = "on Knative it would be lost"
 #: Stands for a status where no answer came.
@@ -63,6 +65,10 @@ class Outcome(Enum):
     DONE = auto()
     #: It is among the dead letters now.
     DEAD_LETTERED = auto()
+    #: Whoever has it may keep it, and hand it over again.
+    FAILED = auto()
+    #: It cannot get better.
+    REFUSED = auto()
     #: The carrier is stopping; the event must not be acknowledged.
     STOPPED = auto()
 
@@ -183,6 +189,22 @@ class Delivery:
             self._insist(deliver, f"the dead-letter sink of {trigger.name}")
         except Stopping:
             return Outcome.STOPPED
+        return Outcome.DONE
+
+    def run_source(self, event: CloudEvent, source: Source) -> Outcome:
+        """Deliver what came from a queue of somebody else's, which has no dead-letter sink; a reply is not read."""
+        try:
+            url = self._address(source.destination)
+            waits = waits_seconds(source.backoff_policy, source.backoff_delay_seconds, source.retry)
+            answer = ask(lambda: self._post(url, event, SOURCE_TIMEOUT_SECONDS), waits, wait=self._wait)
+        except Stopping:
+            return Outcome.STOPPED
+        if answer is None or classify(answer.status) is Verdict.RETRY:
+            _log.warning("%s gave up on %s for now", source.name, event["id"])
+            return Outcome.FAILED
+        if classify(answer.status) is Verdict.REFUSED:
+            _log.error("%s was refused %s (%d): %s", source.name, event["id"], answer.status, LOST_ON_KNATIVE)
+            return Outcome.REFUSED
         return Outcome.DONE
 
     def _deliver(self, event: CloudEvent, trigger: Trigger) -> CloudEvent | None:

@@ -81,8 +81,6 @@ class Source:
     name: str
     #: The queue, which its owner declares.
     queue: str
-    #: Name of the virtual host.
-    vhost: str
     #: Messages in delivery at once; one that waits to be tried again counts.
     parallelism: int
     #: Tries after the first; a message that all of them fail for is rejected and not put back.
@@ -161,7 +159,6 @@ def load_source(path: Path) -> Source:
     return Source(
         name=root["metadata", "name"].text(),
         queue=queue["queueName"].text(),
-        vhost="/" if queue["vhost"].value is None else queue["vhost"].text(),
         parallelism=queue["parallelism"].whole(least=1, most=1000),
         retry=delivery["retry"].whole(least=0, most=100),
         backoff_policy=delivery["backoffPolicy"].policy(),

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -12,9 +12,10 @@ import requests
 from functions.common import amqp, events
 from functions.common.amqp import AmqpPublisher
 from functions.common.errors import SettingError, Unavailable
+from local.delivery.amqp import AmqpSource
 from local.delivery.rules import Answer
 from local.delivery.topology import Topology, with_connection
-from local.delivery.triggers import Broker
+from local.delivery.triggers import Broker, Destination, Source
 from tests.contract.test_broker import CONVERT, NOTIFY, event, settled
 from tests.support.brokers import AmqpCarrier, vhost
 from tests.support.endpoints import OK, Functions, serve, until
@@ -253,3 +254,92 @@ def test_many_publishers_at_once(carrier: AmqpCarrier) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda run: carrier.publish(event(run)), range(1, 301)))
     assert carrier.depth() == 300
+
+
+SOURCE = Source(
+    name="theirs",
+    queue="video",
+    parallelism=2,
+    retry=1,
+    backoff_policy="exponential",
+    backoff_delay_seconds=0.001,
+    destination=Destination("bridge", "/"),
+)
+
+
+@pytest.fixture
+def theirs(host: str) -> Iterator[str]:
+    """The queue of another system, on its own RabbitMQ."""
+    on(host, lambda channel: channel.queue_declare("video", durable=True))
+    yield host
+    on(host, lambda channel: channel.queue_delete("video"))
+
+
+def left(host: str) -> int:
+    """How many messages wait in their queue."""
+    return int(on(host, lambda channel: channel.queue_declare("video", passive=True).method.message_count))
+
+
+@contextmanager
+def consuming(host: str, functions: Functions) -> Iterator[None]:
+    """A source for the time of the block."""
+    source = AmqpSource(host, SOURCE, address=functions.address)
+    source.start()
+    try:
+        yield
+    finally:
+        source.stop(5)
+
+
+def test_a_source_posts_messages_as_events(theirs: str, functions: Functions) -> None:
+    """Each message is an event of Knative's type, with the body as its data; it is gone when it is taken."""
+    message = b'{"video_fid": "x"}'
+    on(theirs, lambda channel: channel.basic_publish("", "video", message))
+    with consuming(theirs, functions):
+        until(lambda: len(functions.received) == 1)
+    [(path, received)] = functions.received
+    assert (path, received["type"]) == ("/bridge/", "dev.knative.rabbitmq.event")
+    assert received["source"] == "/apis/v1/namespaces/default/rabbitmqsources/theirs#video"
+    assert received.get_data() in (message, message.decode(), {"video_fid": "x"})
+
+
+def test_a_source_puts_back_what_fails(theirs: str, functions: Functions) -> None:
+    """A message that is not taken is tried again and again; one that is refused for good is not."""
+    answers = [503, 503, 409, 204]
+    functions.at["/bridge/"] = lambda _: Answer(answers.pop(0), {}, b"")
+    on(theirs, lambda channel: channel.basic_publish("", "video", b"1"))
+    with consuming(theirs, functions):
+        until(lambda: len(functions.received) == 4)
+        functions.at["/bridge/"] = lambda _: Answer(400, {}, b"")
+        on(theirs, lambda channel: channel.basic_publish("", "video", b"2"))
+        until(lambda: len(functions.received) == 5)
+        functions.at["/bridge/"] = lambda _: OK
+        on(theirs, lambda channel: channel.basic_publish("", "video", b"3"))
+        until(lambda: len(functions.received) == 6)
+    assert left(theirs) == 0
+
+
+def test_a_source_stopped_in_a_delivery(theirs: str, functions: Functions) -> None:
+    """What it was at is in the queue again."""
+    gate = threading.Event()
+
+    def bridge(_: Any) -> Answer:
+        gate.wait(30)
+        return OK
+
+    functions.at["/bridge/"] = bridge
+    on(theirs, lambda channel: channel.basic_publish("", "video", b"1"))
+    with consuming(theirs, functions):
+        until(lambda: len(functions.received) == 1)
+    until(lambda: left(theirs) == 1)
+    gate.set()
+
+
+def test_a_source_waits_for_its_queue(host: str, functions: Functions, caplog: pytest.LogCaptureFixture) -> None:
+    """A queue that the other system has not made yet is waited for, and its messages come when it is there."""
+    with consuming(host, functions):
+        until(lambda: "video" in caplog.text)
+        on(host, lambda channel: channel.queue_declare("video", durable=True))
+        on(host, lambda channel: channel.basic_publish("", "video", b"1"))
+        until(lambda: len(functions.received) == 1, 30)
+    on(host, lambda channel: channel.queue_delete("video"))

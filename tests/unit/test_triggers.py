@@ -71,7 +71,7 @@ def source() -> dict[str, Any]:
         "metadata": {"name": "theirs"},
         "spec": {
             "rabbitmqClusterReference": {"connectionSecret": {"name": "theirs"}},
-            "rabbitmqResourcesConfig": {"queueName": "video", "predeclared": True, "parallelism": 3, "vhost": "old"},
+            "rabbitmqResourcesConfig": {"queueName": "video", "predeclared": True, "parallelism": 3},
             "delivery": {"retry": 4, "backoffPolicy": "exponential", "backoffDelay": "PT2S"},
             "sink": service("bridge"),
         },
@@ -241,20 +241,12 @@ def test_a_source_is_read_whole(tmp_path: Path) -> None:
     assert load_source(write(tmp_path / "source.yaml", source())) == Source(
         name="theirs",
         queue="video",
-        vhost="old",
         parallelism=3,
         retry=4,
         backoff_policy="exponential",
         backoff_delay_seconds=2.0,
         destination=Destination("bridge", "/"),
     )
-
-
-def test_a_source_of_the_default_virtual_host(tmp_path: Path) -> None:
-    """Without a virtual host it is the one that every RabbitMQ begins with."""
-    manifest = source()
-    del manifest["spec"]["rabbitmqResourcesConfig"]["vhost"]
-    assert load_source(write(tmp_path / "source.yaml", manifest)).vhost == "/"
 
 
 @pytest.mark.parametrize(
