@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from local.measure import burst, convert, machine, memory, start, stores, upload
+from local.measure import burst, convert, hop, machine, memory, start, stores, upload
 from local.measure.figures import Figure, table
 
 
@@ -26,6 +26,7 @@ class Part(StrEnum):
     UPLOAD = "upload"
     START = "start"
     BURST = "burst"
+    HOP = "hop"
     STORES = "stores"
     MEMORY = "memory"
 
@@ -35,6 +36,7 @@ _MEASURES: Final[dict[Part, Callable[..., list[Figure]]]] = {
     Part.UPLOAD: upload.measure,
     Part.START: start.measure,
     Part.BURST: burst.measure,
+    Part.HOP: hop.measure,
     Part.STORES: stores.measure,
     Part.MEMORY: memory.measure,
 }

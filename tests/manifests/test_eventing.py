@@ -10,8 +10,18 @@ import yaml
 
 from functions.bridge.rows import SILENT_SECONDS
 from functions.common import events
+from functions.common.amqp import EXCHANGE
 from local.delivery.rules import DEAD_LETTER_TIMEOUT_SECONDS, waits_seconds
-from local.delivery.triggers import Destination, Trigger, load_ping, load_source, load_trigger, load_triggers
+from local.delivery.topology import Topology
+from local.delivery.triggers import (
+    Destination,
+    Trigger,
+    load_broker,
+    load_ping,
+    load_source,
+    load_trigger,
+    load_triggers,
+)
 
 ROOT = Path(__file__).parents[2]
 TRIGGERS = load_triggers(ROOT / "eventing" / "triggers")
@@ -42,6 +52,14 @@ def routes() -> list[tuple[str, str]]:
 def functions_of(path: str) -> list[str]:
     """The functions whose rows match a path."""
     return [function for pattern, function in routes() if re.search(pattern, path)]
+
+
+def test_the_broker() -> None:
+    """Every trigger names it, and who publishes without asking a manifest knows its exchange."""
+    broker = load_broker(ROOT / "eventing" / "broker.yaml")
+    assert Topology(broker, TRIGGERS).exchange == EXCHANGE
+    manifests = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "eventing/triggers").glob("*")]
+    assert {manifest["spec"]["broker"] for manifest in manifests} == {broker.name}
 
 
 def test_each_event_has_its_one_trigger() -> None:
@@ -113,7 +131,7 @@ def test_the_source_of_the_bridge() -> None:
     """Messages of the older system's queue come to bridge, and are tried for longer than a dead copy's lease."""
     path = BRIDGE / "source.yaml"
     source = load_source(path)
-    assert (source.queue, source.vhost, source.destination) == ("video", "/", Destination("bridge", "/"))
+    assert (source.queue, source.destination) == ("video", Destination("bridge", "/"))
     waits = waits_seconds(source.backoff_policy, source.backoff_delay_seconds, source.retry)
     assert sum(waits) >= 4 * SILENT_SECONDS
     manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
