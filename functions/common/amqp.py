@@ -87,6 +87,10 @@ def from_message(headers: Mapping[str, Any] | None, body: bytes) -> CloudEvent:
     return events.read({**attributes, **({"Content-Type": content_type} if content_type else {})}, body)
 
 
+class Unroutable(Unavailable):
+    """No queue takes the message."""
+
+
 class Connection:
     """A connection that is opened again, with growing waits, whenever it is lost.
 
@@ -197,7 +201,6 @@ class AmqpPublisher:
     Args:
         url: address of RabbitMQ.
         exchange: name of the exchange, which must exist.
-        routing_key: for exchanges that look at it.
     """
 
     def __init__(self, url: str, *, exchange: str = EXCHANGE) -> None:
@@ -207,9 +210,8 @@ class AmqpPublisher:
         self._started = False
         self._ready = threading.Event()
         self._channel: Channel | None = None
-        # Of the present channel: what is not confirmed yet, by delivery tag, and tags by message id.
-        self._waiting: dict[int, Future[None]] = {}
-        self._tags: dict[str, int] = {}
+        # Of the present channel: what is not confirmed yet, by delivery tag, with the id of the message.
+        self._waiting: dict[int, tuple[str, Future[None]]] = {}
         self._sent = 0
 
     def publish(self, event: CloudEvent) -> None:
@@ -220,9 +222,18 @@ class AmqpPublisher:
         """Publish to another exchange.
 
         Raises:
-            Unavailable: it may not have arrived, or no queue takes it.
+            Unroutable: no queue takes it.
+            Unavailable: it may not have arrived.
         """
-        body, properties = to_message(event)
+        self.send(exchange, "", *to_message(event))
+
+    def send(self, exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties) -> None:
+        """Publish any message, which needs a `message_id` of its own.
+
+        Raises:
+            Unroutable: no queue takes it.
+            Unavailable: it may not have arrived.
+        """
         done: Future[None] = Future()
         with self._lock:
             if not self._started:
@@ -230,13 +241,13 @@ class AmqpPublisher:
                 self._connection.start()
         if not (
             self._ready.wait(_CONNECT_SECONDS)
-            and self._connection.call(partial(self._send, exchange, body, properties, done))
+            and self._connection.call(partial(self._send, done, exchange, routing_key, body, properties))
         ):
             raise Unavailable("RabbitMQ cannot be reached.", retry_after_seconds=5)
         try:
             done.result(_PUBLISH_SECONDS)
         except FutureTimeout as error:
-            raise Unavailable("RabbitMQ does not confirm the event.", retry_after_seconds=5) from error
+            raise Unavailable("RabbitMQ does not confirm the message.", retry_after_seconds=5) from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -266,23 +277,25 @@ class AmqpPublisher:
     def _fail(self, reason: Exception) -> None:
         self._ready.clear()
         self._channel = None
-        waiting, self._waiting, self._tags = self._waiting, {}, {}
-        for future in waiting.values():
+        waiting, self._waiting = self._waiting, {}
+        for _, future in waiting.values():
             _refuse(future, reason)
 
-    def _send(self, exchange: str, body: bytes, properties: pika.BasicProperties, done: "Future[None]") -> None:
+    def _send(
+        self, done: "Future[None]", exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties
+    ) -> None:
         if self._channel is None or not self._channel.is_open:
             _refuse(done, ConnectionError("the channel was lost"))
             return
         self._sent += 1
-        self._waiting[self._sent] = done
-        self._tags[str(properties.message_id)] = self._sent
-        self._channel.basic_publish(exchange, "", body, properties, mandatory=True)
+        self._waiting[self._sent] = (str(properties.message_id), done)
+        self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
 
     def _returned(self, _channel: Channel, method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
-        tag = self._tags.get(str(properties.message_id))
-        if tag is not None:
-            _refuse(self._waiting[tag], LookupError(f"{method.reply_text}: no trigger takes it"))
+        # What cannot be routed is returned before it is confirmed.
+        for message_id, future in self._waiting.values():
+            if message_id == properties.message_id and not future.done():
+                future.set_exception(Unroutable(f"No queue takes the message ({method.reply_text})."))
 
     def _confirmed(self, frame: Any) -> None:
         method = frame.method
@@ -290,18 +303,17 @@ class AmqpPublisher:
             [tag for tag in self._waiting if tag <= method.delivery_tag] if method.multiple else [method.delivery_tag]
         )
         for tag in tags:
-            future = self._waiting.pop(tag, None)
+            _, future = self._waiting.pop(tag, ("", None))
             if future is None or future.done():
                 continue
             if isinstance(method, pika.spec.Basic.Ack):
                 future.set_result(None)
             else:
                 _refuse(future, ConnectionError("RabbitMQ did not take it"))
-        self._tags = {name: tag for name, tag in self._tags.items() if tag in self._waiting}
 
 
 def _refuse(future: "Future[None]", reason: Exception) -> None:
     if not future.done():
-        error = Unavailable(f"The event could not be handed to RabbitMQ: {reason}.", retry_after_seconds=5)
+        error = Unavailable(f"The message could not be handed to RabbitMQ: {reason}.", retry_after_seconds=5)
         error.__cause__ = reason
         future.set_exception(error)

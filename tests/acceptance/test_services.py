@@ -15,6 +15,7 @@ import requests
 from mutagen.mp3 import MP3
 
 from tests.support.clusters import settings_on_servers
+from tests.support.older import message, older_system
 from tests.support.servers import url
 from tests.support.serving import COMMAND, Api, Served, eventually, free_port
 
@@ -132,6 +133,20 @@ def test_nothing_outlives_a_kill(tmp_path: Path, settings: dict[str, str]) -> No
         running = list(served.programs().values())
         os.kill(served.process.pid, signal.SIGKILL)
         eventually(lambda: not [process for process in running if process.is_running()])
+
+
+def test_beside_an_older_system(tmp_path: Path, settings: dict[str, str], video: Path) -> None:
+    """A message in its queue of videos becomes an MP3 in its GridFS, and one in its queue of MP3s."""
+    with older_system() as older:
+        env = {**settings, "BLOBS_URL": older.mongo.url, "BRIDGE_AMQP_URL": older.amqp_url}
+        fid = older.put(video.read_bytes(), filename="holiday.mp4")
+        older.ask(message(fid, "somebody@example.com"))
+        with Served(tmp_path / "state", services=True, env=env) as served:
+            [told] = eventually(older.taken, seconds=60)
+            assert "bridge" in served.programs()
+        assert (told["video_fid"], told["username"]) == (fid, "somebody@example.com")
+        info: Any = MP3(io.BytesIO(older.mp3(told["mp3_fid"]))).info
+        assert abs(info.length - 2.0) < 0.1
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "BROKER_URL"])

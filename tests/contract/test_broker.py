@@ -189,7 +189,7 @@ def test_proxies_of_the_environment_are_not_asked(
 def test_no_trigger_of_the_type(functions: Functions, start: Start) -> None:
     """Whoever publishes an event that nobody wants is told so, since it would be gone."""
     broker = start(CONVERT)
-    with pytest.raises(Unavailable, match="trigger"):
+    with pytest.raises(Unavailable):
         broker.publish(event(type_=events.FAILED))
     assert (broker.depth(), functions.received) == (0, [])
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -116,8 +116,8 @@ def test_close(place: Place) -> None:
 @pytest.mark.parametrize("make", [HttpPublisher, lambda _: AmqpPublisher("amqp://127.0.0.1:1/")])
 def test_nobody_there(make: Callable[[str], Publisher]) -> None:
     """A broker that is away is something to be tried again."""
-    with pytest.raises(Unavailable):
-        make("http://127.0.0.1:1").publish(event())
+    with closing(make("http://127.0.0.1:1")) as publisher, pytest.raises(Unavailable):
+        publisher.publish(event())
 
 
 @pytest.fixture

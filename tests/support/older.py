@@ -1,18 +1,16 @@
 """The older system that bridge works beside: its GridFS and its RabbitMQ, used as its own programs use them."""
 
 import json
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import gridfs
 import pika
 import requests
 from bson import ObjectId
 
-from tests.support.servers import url
+from tests.support.brokers import vhost
 from tests.support.stores import MongoPlace, in_mongodb
 
 #: What its producer's messages arrive as: it declares no content type.
@@ -51,6 +49,12 @@ class Older:
         with self._channel() as channel:
             channel.queue_declare("mp3", durable=True, arguments=arguments)
 
+    def ask(self, body: bytes) -> None:
+        """Put a message into its queue of videos, as its gateway does."""
+        with self._channel() as channel:
+            channel.queue_declare("video", durable=True)
+            channel.basic_publish("", "video", body, pika.BasicProperties(delivery_mode=2))
+
     def taken(self) -> list[dict[str, Any]]:
         """Take what its notifier would be given next."""
         found: list[dict[str, Any]] = []
@@ -69,23 +73,6 @@ class Older:
             yield connection.channel()
         finally:
             connection.close()
-
-
-@contextmanager
-def vhost() -> Iterator[str]:
-    """The AMQP URL of a virtual host that is gone afterwards."""
-    amqp, name = urlsplit(url("AMQP_URL")), f"test-{secrets.token_hex(8)}"
-    _manage("PUT", f"/api/vhosts/{name}")
-    _manage("PUT", f"/api/permissions/{name}/{amqp.username}", {"configure": ".*", "write": ".*", "read": ".*"})
-    try:
-        yield urlunsplit(amqp._replace(path=f"/{name}"))
-    finally:
-        _manage("DELETE", f"/api/vhosts/{name}")
-
-
-def _manage(method: str, path: str, body: object = None) -> None:
-    answer = requests.request(method, url("RABBITMQ_MANAGEMENT_URL") + path, json=body, timeout=30)
-    answer.raise_for_status()
 
 
 @contextmanager
