@@ -14,9 +14,9 @@ from functions.common.errors import SettingError
 from local.cli.stopping import stop_signals
 from local.delivery.amqp import AmqpDispatcher, AmqpSource
 from local.delivery.clock import Clock
-from local.delivery.ingress import Ingress
 from local.delivery.topology import Topology
 from local.delivery.triggers import Destination, load_broker, load_ping, load_source, load_trigger, load_triggers
+from local.server.ingress import Ingress
 from local.server.listener import Listener
 
 EVENTING: Final = Path(__file__).parents[2] / "eventing"

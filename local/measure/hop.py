@@ -17,10 +17,10 @@ from functions.common import events
 from functions.common.amqp import AmqpPublisher, parameters
 from functions.common.publisher import HttpPublisher
 from local.delivery.amqp import AmqpDispatcher
-from local.delivery.ingress import Ingress
 from local.delivery.topology import Topology, with_connection
 from local.delivery.triggers import Broker, load_triggers
 from local.measure.figures import Figure, compared, interleaved
+from local.server.ingress import Ingress
 from local.server.listener import Listener
 from local.testservers.fleet import Fleet
 

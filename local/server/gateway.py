@@ -1,17 +1,16 @@
 """The way in, as nginx is in the cluster: one origin, its paths routed by `knative/gateway/paths.map`."""
 
 import re
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from flask import json
 from werkzeug.wrappers import Request, Response
 from werkzeug.wsgi import ClosingIterator
 
 from functions.common.errors import TooMany
+from local.server.problems import problem
 from local.server.rates import Rates
 
 WSGIApp = Callable[..., Iterable[bytes]]
@@ -69,7 +68,7 @@ class Gateway:
         if not seconds:
             return None
         detail = "Too many requests came from this address; please wait."
-        response = _problem(TooMany.status, TooMany.title(), detail, retry_helps=True)
+        response = problem(TooMany.status, TooMany.title(), detail, retry_helps=True)
         response.headers["Retry-After"] = str(seconds)
         return response
 
@@ -116,15 +115,8 @@ def _refusal(request: Request) -> Response | None:
     """
     host = urlsplit(f"//{request.host}").hostname
     if host not in _OUR_HOSTS:
-        return _problem(421, "Misdirected Request", "This server answers to localhost alone.")
+        return problem(421, "Misdirected Request", "This server answers to localhost alone.")
     origin = request.headers.get("Origin")
     if origin is not None and origin != f"{request.scheme}://{request.host}":
-        return _problem(403, "Forbidden", "Requests of other sites' pages are refused.")
+        return problem(403, "Forbidden", "Requests of other sites' pages are refused.")
     return None
-
-
-def _problem(status: int, title: str, detail: str, **members: object) -> Response:
-    request_id = uuid.uuid4().hex
-    body = json.dumps({"title": title, "status": status, "detail": detail, **members, "request_id": request_id})
-    headers = {"X-Request-Id": request_id}
-    return Response(body, status=status, headers=headers, content_type="application/problem+json")

@@ -1,7 +1,6 @@
 """Handing a request on to a function that is a process of its own, as nginx does in the cluster."""
 
 import logging
-import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -10,6 +9,8 @@ from urllib3.exceptions import HTTPError
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wsgi import ClosingIterator, get_input_stream
+
+from local.server.problems import problem
 
 #: Of one connection (RFC 9110, section 7.6.1), or made by each server itself.
 _HOP_BY_HOP: Final = frozenset(
@@ -63,7 +64,13 @@ class Proxy:
             )
         except (HTTPError, OSError, ClientDisconnected) as error:
             _log.warning("%s %s: the function does not answer (%s)", environ["REQUEST_METHOD"], path, error)
-            return _unavailable(start_response)
+            return problem(
+                503,
+                "Service Unavailable",
+                "The function does not answer right now; please try again.",
+                headers={"Retry-After": "2"},
+                retry_helps=True,
+            )(environ, start_response)
         given = [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP]
         start_response(f"{answer.status} {answer.reason}", given)
         return ClosingIterator(_pieces(answer), answer.close)
@@ -81,14 +88,3 @@ def _pieces(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     while piece := answer.read1(_CHUNK_BYTES):
         yield piece
     answer.release_conn()
-
-
-def _unavailable(start_response: Any) -> list[bytes]:
-    request_id = uuid.uuid4().hex
-    body = (
-        '{"title": "Service Unavailable", "status": 503, "detail": "The function does not answer right now; please'
-        f' try again.", "retry_helps": true, "request_id": "{request_id}"}}'
-    ).encode()
-    headers = [("Content-Type", "application/problem+json"), ("Retry-After", "2"), ("X-Request-Id", request_id)]
-    start_response("503 Service Unavailable", [*headers, ("Content-Length", str(len(body)))])
-    return [body]

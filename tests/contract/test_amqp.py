@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+from cloudevents.http import CloudEvent
 
 from functions.common import amqp, events
 from functions.common.amqp import AmqpPublisher
@@ -59,6 +60,15 @@ def close_connections(host: str) -> int:
     for connection in found:
         requests.delete(f"{management}/api/connections/{connection}", timeout=10)
     return len(found)
+
+
+def published(carrier: AmqpCarrier, sent: CloudEvent) -> bool:
+    """Publish an event if that is possible; whether it was."""
+    try:
+        carrier.publish(sent)
+    except Unavailable:
+        return False
+    return True
 
 
 def test_a_message_as_the_facts_have_it(host: str, carrier: AmqpCarrier) -> None:
@@ -126,14 +136,7 @@ def test_lost_connections(host: str, carrier: AmqpCarrier, functions: Functions)
     settled(carrier, functions, 1)
     until(lambda: close_connections(host) >= 2, 30)
 
-    def published() -> bool:
-        try:
-            carrier.publish(event(2))
-        except Unavailable:
-            return False
-        return True
-
-    until(published)
+    until(lambda: published(carrier, event(2)))
     until(lambda: event(2)["id"] in functions.ids("/convert/") and carrier.depth() == 0)
 
 
@@ -167,14 +170,7 @@ def test_everything_was_deleted(host: str, carrier: AmqpCarrier, functions: Func
 
     on(host, wipe)
 
-    def published() -> bool:
-        try:
-            carrier.publish(event(2))
-        except Unavailable:
-            return False
-        return True
-
-    until(published)
+    until(lambda: published(carrier, event(2)))
     until(lambda: event(2)["id"] in functions.ids("/convert/") and carrier.depth() == 0)
 
 

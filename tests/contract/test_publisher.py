@@ -13,8 +13,8 @@ from functions.common import events
 from functions.common.amqp import AmqpPublisher
 from functions.common.errors import Unavailable
 from functions.common.publisher import HttpPublisher, Publisher
-from local.delivery.ingress import Ingress
 from local.delivery.memory import MemoryBroker
+from local.server.ingress import Ingress
 from local.server.listener import Listener
 from tests.contract.test_broker import CONVERT, event
 from tests.support.brokers import AmqpCarrier, vhost

@@ -631,4 +631,5 @@ def test_run_explains_itself_without_an_environment(root: Path) -> None:
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
         ["local/run", "VIDEO..."],
         ["local/run", "[--port"],
+        ["local/run", "--services"],
     ]

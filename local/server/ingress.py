@@ -1,16 +1,15 @@
 """The broker's way in, as eventing-rabbitmq's ingress: events by HTTP, answered when RabbitMQ has them."""
 
 import logging
-import uuid
 from collections.abc import Iterable
 from typing import Any, Final
 
-from flask import json
 from werkzeug.wrappers import Request, Response
 
 from functions.common import events
 from functions.common.errors import Unavailable
 from functions.common.publisher import Publisher
+from local.server.problems import problem
 
 #: Events carry references only.
 _MOST_BYTES: Final = 256 * 1024
@@ -38,27 +37,16 @@ class Ingress:
         if request.path == "/healthz":
             return Response("ok\n")
         if request.path != "/":
-            return _problem(404, "Not Found", "Events are posted to /.")
+            return problem(404, "Not Found", "Events are posted to /.")
         if request.method != "POST":
-            return _problem(405, "Method Not Allowed", "Events are posted.", {"Allow": "POST"})
+            return problem(405, "Method Not Allowed", "Events are posted.", headers={"Allow": "POST"})
         if request.content_length is None or request.content_length > _MOST_BYTES:
-            return _problem(413, "Content Too Large", f"An event has at most {_MOST_BYTES} bytes, and says how many.")
+            return problem(413, "Content Too Large", f"An event has at most {_MOST_BYTES} bytes, and says how many.")
         try:
             self._publisher.publish(events.read(dict(request.headers), request.get_data()))
         except events.MalformedEvent as error:
-            return _problem(400, "Bad Request", f"This is no CloudEvent: {error}.")
+            return problem(400, "Bad Request", f"This is no CloudEvent: {error}.")
         except Unavailable as error:
             _log.warning("%s", error.detail)
-            return _problem(503, "Service Unavailable", error.detail, {"Retry-After": "5"})
+            return problem(503, "Service Unavailable", error.detail, headers={"Retry-After": "5"})
         return Response(status=202)
-
-
-def _problem(status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> Response:
-    request_id = uuid.uuid4().hex
-    body = json.dumps({"title": title, "status": status, "detail": detail, "request_id": request_id})
-    return Response(
-        body,
-        status=status,
-        headers={**(headers or {}), "X-Request-Id": request_id},
-        content_type="application/problem+json",
-    )
