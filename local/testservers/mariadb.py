@@ -46,7 +46,9 @@ class MariaDB(Server):
             "CREATE DATABASE IF NOT EXISTS video2mp3;\n"
             f"CREATE USER IF NOT EXISTS '{_USER}'@'%' IDENTIFIED BY '{self.password}';\n"
             f"GRANT ALL ON *.* TO '{_USER}'@'%';\n"
-            "ALTER USER root@localhost ACCOUNT LOCK;\n"
+            # Several hosts' root, none of them with a password.
+            "DELETE FROM mysql.global_priv WHERE User IN ('root', '');\n"
+            "FLUSH PRIVILEGES;\n"
         )
 
     def launch(self) -> None:
