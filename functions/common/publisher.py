@@ -39,9 +39,13 @@ class HttpPublisher:
         """See Publisher.publish."""
         headers, body = events.encode(event)
         try:
-            answer = requests.post(
-                self._url, data=body, headers=headers, timeout=_TIMEOUT_SECONDS, allow_redirects=False
-            )
+            # A connection of its own: one that was kept may be dead, and an event is not sent twice on suspicion.
+            with requests.Session() as session:
+                # The broker is a neighbour: no proxy and no .netrc stands between.
+                session.trust_env = False
+                answer = session.post(
+                    self._url, data=body, headers=headers, timeout=_TIMEOUT_SECONDS, allow_redirects=False
+                )
         except requests.RequestException as error:
             raise Unavailable("The event could not be handed to the broker.") from error
         if not 200 <= answer.status_code < 300:

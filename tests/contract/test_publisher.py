@@ -101,6 +101,14 @@ def test_several_threads(place: Place) -> None:
     assert len(set(place.functions.ids("/convert/"))) == 20
 
 
+def test_proxies_of_the_environment_are_not_asked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker is reached directly, whatever the environment says of proxies."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    place.publisher.publish(event())
+    until(lambda: len(place.functions.received) == 1)
+
+
 def test_what_nobody_takes(place: Place) -> None:
     """An event without a trigger is refused, since it would be gone."""
     with pytest.raises(Unavailable):
