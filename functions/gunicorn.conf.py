@@ -29,13 +29,18 @@ def post_worker_init(worker):
     backends = worker.wsgi.extensions["backends"]
     graceful, quick = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGQUIT)
 
+    def tell(event):
+        # A handler may interrupt another one inside `set`, which does not take that.
+        if not event.is_set():
+            event.set()
+
     def drain(number, frame):
-        backends.draining.set()
+        tell(backends.draining)
         graceful(number, frame)
 
     def halt(number, frame):
-        backends.draining.set()
-        backends.halting.set()
+        tell(backends.draining)
+        tell(backends.halting)
         quick(number, frame)
 
     signal.signal(signal.SIGTERM, drain)

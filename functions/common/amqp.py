@@ -49,7 +49,7 @@ def parameters(url: str) -> pika.URLParameters:
         if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
             raise ValueError
         made = pika.URLParameters(url)
-    except (ValueError, TypeError, KeyError, AssertionError):
+    except (ValueError, TypeError, KeyError, AssertionError, SyntaxError):
         raise SettingError("this is no AMQP URL of the form amqp://user:password@host:5672/vhost") from None
     made.heartbeat = _HEARTBEAT_SECONDS
     made.connection_attempts = 1
@@ -62,7 +62,7 @@ def to_message(event: CloudEvent) -> tuple[bytes, pika.BasicProperties]:
     """Put an event into a persistent message as eventing-rabbitmq does: attributes as headers, data as the body."""
     headers, body = events.encode(event)
     lower = {name.lower(): value for name, value in headers.items()}
-    attributes = {name.removeprefix(_PREFIX): value for name, value in lower.items() if name.startswith(_PREFIX)}
+    attributes = {name.removeprefix(_PREFIX): str(value) for name, value in lower.items() if name.startswith(_PREFIX)}
     content_type = lower.get(_CONTENT_TYPE, "")
     if content_type:
         attributes[_CONTENT_TYPE] = content_type
@@ -74,17 +74,18 @@ def to_message(event: CloudEvent) -> tuple[bytes, pika.BasicProperties]:
     )
 
 
-def from_message(headers: Mapping[str, Any] | None, body: bytes) -> CloudEvent:
+def from_message(given: Mapping[str, Any] | None, body: bytes) -> CloudEvent:
     """Take an event out of a message.
 
     Raises:
         events.MalformedEvent: there is none in it.
     """
     # What RabbitMQ and clients add of their own (x-death, x-delivery-count) is no attribute.
-    given = {name: value for name, value in (headers or {}).items() if not name.startswith("x-")}
-    content_type = str(given.pop(_CONTENT_TYPE, ""))
-    attributes = {f"{_PREFIX}{name}": str(value) for name, value in given.items()}
-    return events.read({**attributes, **({"Content-Type": content_type} if content_type else {})}, body)
+    ours = {name: value for name, value in (given or {}).items() if not name.startswith("x-")}
+    content_type = str(ours.pop(_CONTENT_TYPE, ""))
+    attributes = {f"{_PREFIX}{name}": str(value) for name, value in ours.items()}
+    headers = {**attributes, **({"Content-Type": content_type} if content_type else {})}
+    return events.check_portable(events.read(headers, body))
 
 
 class Unroutable(Unavailable):
@@ -169,6 +170,9 @@ class Connection:
             connection.ioloop.start()
         except (AMQPError, OSError, SettingError) as error:
             ended.append(error if str(error) else type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - without this thread nothing would ever be sent or taken again
+            _log.exception("the connection to RabbitMQ broke off")
+            ended.append(type(error).__name__)
         finally:
             with self._lock:
                 was_open, self._live = self._live is not None, None
@@ -249,10 +253,10 @@ class AmqpPublisher:
         except FutureTimeout as error:
             raise Unavailable("RabbitMQ does not confirm the message.", retry_after_seconds=5) from error
 
-    def close(self) -> None:
+    def close(self, timeout_seconds: float = 5.0) -> None:
         """Close the connection."""
         if self._started:
-            self._connection.stop()
+            self._connection.stop(timeout_seconds)
 
     # All of the following happens in the connection's thread.
 
@@ -287,9 +291,13 @@ class AmqpPublisher:
         if self._channel is None or not self._channel.is_open:
             _refuse(done, ConnectionError("the channel was lost"))
             return
+        try:
+            self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
+        except Exception as error:  # noqa: BLE001 - one message that cannot be encoded must not take the others with it
+            _refuse(done, error)
+            return
         self._sent += 1
         self._waiting[self._sent] = (str(properties.message_id), done)
-        self._channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
 
     def _returned(self, _channel: Channel, method: Any, properties: pika.BasicProperties, _body: bytes) -> None:
         # What cannot be routed is returned before it is confirmed.

@@ -19,6 +19,7 @@ FAILED: Final = "io.github.video2mp3.conversion.failed.v1"
 
 #: W3C Trace Context, section 3.2.
 TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_PORTABLE: Final = re.compile(r"[\x20-\x7e]{0,1024}\Z")
 _JOB_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _SOURCES: Final = {UPLOADED: "/upload", SUCCEEDED: "/convert", FAILED: "/convert"}
 _OUTCOMES: Final = {UPLOADED: "uploaded", SUCCEEDED: "succeeded", FAILED: "failed"}
@@ -68,6 +69,18 @@ def read(headers: Mapping[str, str], body: bytes) -> CloudEvent:
         return from_http(headers, body)
     except (GenericException, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise MalformedEvent(str(error)) from error
+
+
+def check_portable(event: CloudEvent) -> CloudEvent:
+    """Make sure that an event can be carried on, by headers of HTTP and of AMQP; return it.
+
+    Raises:
+        MalformedEvent: an attribute is too long, or not printable ASCII; it could never be delivered.
+    """
+    for name, value in event.get_attributes().items():
+        if value is not None and not _PORTABLE.match(str(value)):
+            raise MalformedEvent(f"attribute {name[:50]!r} is too long, or not printable ASCII")
+    return event
 
 
 def notice(event: CloudEvent) -> Notice:

@@ -68,6 +68,12 @@ class DeadLetters:
         with self._database.read() as connection:
             return [_letter(row) for row in connection.execute(query).mappings()]
 
+    def ids(self) -> list[str]:
+        """Of all of them, the first to come first."""
+        query = select(dead_letters.c.id).order_by(dead_letters.c.received, dead_letters.c.id)
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
     def get(self, letter_id: str) -> Letter:
         """One of them.
 

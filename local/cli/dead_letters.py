@@ -74,8 +74,7 @@ def _each(letters: "DeadLetters", ids: list[str] | None, all_: bool, do: "Callab
         typer.echo("Name dead letters by their ids, or all of them with --all.", err=True)
         raise typer.Exit(2)
     failed = False
-    # The oldest first: events that follow from each other keep their order.
-    for letter_id in ids or [letter.id for letter in reversed(letters.newest(_MOST))]:
+    for letter_id in ids or letters.ids():
         try:
             typer.echo(f"{letter_id}: {do(letters.get(letter_id))}")
         except ServiceError as error:

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from select import select
 from typing import Final
 
 from functions.common import logs
@@ -61,7 +62,7 @@ def serve_services(*, port: int, state: Path | None, reload: bool) -> None:
     logs.setup(load(chosen).log_format)
     try:
         migrate(chosen["DATABASE_URL"])
-        with Services(chosen, port=port, reload=reload) as services:
+        with Services(chosen, port=port, reload=reload, stopped=lambda: bool(select([stop], [], [], 0)[0])) as services:
             sys.stderr.write(f"video2mp3 serves on {services.url}  (secrets in {directory}; Ctrl-C ends it)\n")
             os.read(stop, 1)
     except Unavailable as error:
@@ -96,6 +97,7 @@ def _servers() -> dict[str, str]:
     return chosen
 
 
+_KEYS: Final = frozenset({"TOKEN_PRIVATE_KEY", "TOKEN_JWKS", "LINK_KEY"})
 #: Settings, and the names under which `local/services env` prints their values.
 _SERVERS: Final = {
     "DATABASE_URL": "MYSQL_URL",
@@ -118,6 +120,9 @@ def serve_one(function: str, *, port: int, state: Path | None, reload: bool = Fa
     chosen = dict(os.environ)
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         chosen = {"PUBLIC_URL": "http://localhost:8080", **settings((state or default_directory()).absolute())}
+    for name in _KEYS - set(NEEDS[function]):
+        # A process that does not need a key does not have it.
+        chosen.pop(name, None)
     if "BROKER_URL" in NEEDS[function] and not chosen.get("K_SINK") and chosen.get("BROKER_URL") == "memory:":
         raise SettingError(f"{function} alone needs to know where events go: set BROKER_URL or K_SINK")
     load(chosen, function=function)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import pika
 from cloudevents.http import CloudEvent
 from pika.channel import Channel
+from pika.exceptions import AMQPError
 
 from functions.common import events, logs
 from functions.common.amqp import AmqpPublisher, Connection, from_message
@@ -82,7 +83,7 @@ class AmqpDispatcher:
         """
         try:
             self._topology.declare(self._url)
-        except pika.exceptions.AMQPError as error:
+        except (AMQPError, OSError) as error:
             _log.warning("RabbitMQ is not there yet (%s)", error or type(error).__name__)
         self._connection.start()
 
@@ -93,7 +94,7 @@ class AmqpDispatcher:
         for consumer in self._consumers:
             consumer.stop()
         self._posts.close()
-        self._publisher.close()
+        self._publisher.close(timeout_seconds)
 
     def in_delivery(self) -> int:
         """Count the events that were taken and are not done with."""
@@ -135,7 +136,7 @@ class AmqpDispatcher:
 
 
 class AmqpSource:
-    """Posts what a queue of somebody else's holds, as a RabbitmqSource does; what fails is put back, not dropped.
+    """Posts what a queue of somebody else's holds, as a RabbitmqSource does; what fails is held, not dropped.
 
     Args:
         url: address of their RabbitMQ.
@@ -176,11 +177,16 @@ class AmqpSource:
         attributes = {
             "type": "dev.knative.rabbitmq.event",
             "source": f"/apis/v1/namespaces/default/rabbitmqsources/{self._source.name}#{self._source.queue}",
-            "id": properties.message_id or str(uuid.uuid4()),
+            "id": _printable(properties.message_id) or str(uuid.uuid4()),
         }
-        if properties.content_type:
+        if _printable(properties.content_type):
             attributes["datacontenttype"] = properties.content_type
         return CloudEvent(attributes, body)
+
+
+def _printable(text: str | None) -> str | None:
+    """What somebody else's program gave, if a header can hold it."""
+    return text if text and text.isascii() and text.isprintable() else None
 
 
 def _nothing(*_: object) -> None:
@@ -264,6 +270,9 @@ class _Consumer:
         self._pool.submit(self._deliver, calls, channel, method.delivery_tag, event)
 
     def _deliver(self, calls: Connection, channel: Channel, tag: int, event: CloudEvent) -> None:
+        if not channel.is_open:
+            # It waited here while its connection was lost, and comes once more.
+            return
         outcome = self._work(event)
         if outcome is Outcome.STOPPED:
             return
@@ -271,8 +280,8 @@ class _Consumer:
         def settle() -> None:
             if not channel.is_open:
                 return
-            if outcome in (Outcome.FAILED, Outcome.REFUSED):
-                channel.basic_nack(tag, requeue=outcome is Outcome.FAILED)
+            if outcome is Outcome.REFUSED:
+                channel.basic_reject(tag, requeue=False)
             else:
                 channel.basic_ack(tag)
 

@@ -132,9 +132,6 @@ class _Queue:
             self._events.put(event)
             self._hire()
 
-    def close(self) -> None:
-        """See Publisher.close; there are none."""
-
     def start(self) -> None:
         with self._lock:
             self._started = True

@@ -65,8 +65,6 @@ class Outcome(Enum):
     DONE = auto()
     #: It is among the dead letters now.
     DEAD_LETTERED = auto()
-    #: Whoever has it may keep it, and hand it over again.
-    FAILED = auto()
     #: It cannot get better.
     REFUSED = auto()
     #: The carrier is stopping; the event must not be acknowledged.
@@ -192,20 +190,28 @@ class Delivery:
         return Outcome.DONE
 
     def run_source(self, event: CloudEvent, source: Source) -> Outcome:
-        """Deliver what came from a queue of somebody else's, which has no dead-letter sink; a reply is not read."""
-        try:
+        """Deliver what came from a queue of somebody else's, however long it takes; a reply is not read.
+
+        Such a queue may have no dead-letter exchange, and may drop what is put back too often.
+        """
+        waits = waits_seconds(source.backoff_policy, source.backoff_delay_seconds, source.retry)
+        outcome = Outcome.DONE
+
+        def deliver() -> None:
+            nonlocal outcome
             url = self._address(source.destination)
-            waits = waits_seconds(source.backoff_policy, source.backoff_delay_seconds, source.retry)
             answer = ask(lambda: self._post(url, event, SOURCE_TIMEOUT_SECONDS), waits, wait=self._wait)
+            if answer is None or classify(answer.status) is Verdict.RETRY:
+                raise NoAnswer(f"no try of {event['id']} was taken")
+            if classify(answer.status) is Verdict.REFUSED:
+                _log.error("%s was refused %s (%d): %s", source.name, event["id"], answer.status, LOST_ON_KNATIVE)
+                outcome = Outcome.REFUSED
+
+        try:
+            self._insist(deliver, source.name)
         except Stopping:
             return Outcome.STOPPED
-        if answer is None or classify(answer.status) is Verdict.RETRY:
-            _log.warning("%s gave up on %s for now", source.name, event["id"])
-            return Outcome.FAILED
-        if classify(answer.status) is Verdict.REFUSED:
-            _log.error("%s was refused %s (%d): %s", source.name, event["id"], answer.status, LOST_ON_KNATIVE)
-            return Outcome.REFUSED
-        return Outcome.DONE
+        return outcome
 
     def _deliver(self, event: CloudEvent, trigger: Trigger) -> CloudEvent | None:
         """Deliver an event; the dead letter that it became, if it could not be."""
@@ -252,6 +258,8 @@ class Delivery:
             try:
                 do()
                 return
+            except Stopping:
+                raise
             except Exception as error:  # noqa: BLE001 - as above, and giving up would lose the event
                 _log.error("%s: %s; trying again in %g s", words, error or type(error).__name__, seconds)
             if self._wait(seconds):

@@ -113,6 +113,9 @@ def _refusal(request: Request) -> Response | None:
     A page of another site can make a browser send requests here, under its own Origin, or under a Host of its own
     that it had the name service point here (DNS rebinding).
     """
+    if {".", ".."} & set(request.path.split("/")):
+        # Programs differ in what they make of them, and a path must mean the same to all that see it.
+        return problem(400, "Bad Request", "A path has no segments `.` and `..` here.")
     host = urlsplit(f"//{request.host}").hostname
     if host not in _OUR_HOSTS:
         return problem(421, "Misdirected Request", "This server answers to localhost alone.")

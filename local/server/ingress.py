@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Final
 
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.wrappers import Request, Response
 
 from functions.common import events
@@ -43,7 +44,10 @@ class Ingress:
         if request.content_length is None or request.content_length > _MOST_BYTES:
             return problem(413, "Content Too Large", f"An event has at most {_MOST_BYTES} bytes, and says how many.")
         try:
-            self._publisher.publish(events.read(dict(request.headers), request.get_data()))
+            event = events.read(dict(request.headers), request.get_data())
+            self._publisher.publish(events.check_portable(event))
+        except ClientDisconnected:
+            return problem(400, "Bad Request", "The body ended before its end.")
         except events.MalformedEvent as error:
             return problem(400, "Bad Request", f"This is no CloudEvent: {error}.")
         except Unavailable as error:

@@ -181,6 +181,12 @@ class _Handler(WSGIRequestHandler):
         self._incoming.head_ends()
         return whole
 
+    def make_environ(self) -> dict[str, Any]:
+        environ = super().make_environ()
+        # Werkzeug encodes what is not ASCII once more; PEP 3333 has the bytes as they came, as Latin-1.
+        environ["QUERY_STRING"] = self.path.partition("?")[2]
+        return environ
+
     def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - werkzeug's name
         # Requests are logged by the apps, without their query strings.
         if type == "error":

@@ -3,32 +3,30 @@
 import logging
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
+from urllib.parse import quote
 
 import urllib3
 from urllib3.exceptions import HTTPError
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.exceptions import ClientDisconnected
-from werkzeug.wsgi import ClosingIterator, get_input_stream
+from werkzeug.wrappers import Response
+from werkzeug.wsgi import ClosingIterator, get_content_length, get_input_stream
 
 from local.server.problems import problem
 
 #: Of one connection (RFC 9110, section 7.6.1), or made by each server itself.
-_HOP_BY_HOP: Final = frozenset(
+_NOT_HANDED_ON: Final = frozenset(
     (
-        "connection",
-        "date",
-        "expect",
-        "keep-alive",
-        "proxy-connection",
-        "server",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("content-length", "date", "expect", "server"),
     )
 )
 _CHUNK_BYTES: Final = 256 * 1024
-_CONNECT_SECONDS: Final = 5.0
+#: A function may pause while a body is sent, for instance because its store does; the way to it is on this machine.
+_STILL_SECONDS: Final = 120.0
+#: What needs no encoding in a target, besides what was encoded already (RFC 3986, section 3.3 and 3.4).
+_PATH_SAFE: Final = "/:@!$&'()*+,;=~"
+_QUERY_SAFE: Final = f"{_PATH_SAFE}?%[]"
 _log = logging.getLogger("gateway")
 
 
@@ -41,46 +39,73 @@ class Proxy:
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
-        # A connection that the server closed while it rested is opened again, before anything is sent.
-        self._pool = urllib3.PoolManager(
-            maxsize=64, timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=None), retries=False
-        )
+        self._pool = urllib3.PoolManager(maxsize=64, timeout=urllib3.Timeout(connect=_STILL_SECONDS, read=None))
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request."""
-        headers = {name: value for name, value in EnvironHeaders(environ) if name.lower() not in _HOP_BY_HOP}
+        return self._answer(environ)(environ, start_response)
+
+    def _answer(self, environ: dict[str, Any]) -> Response:
+        method, length = environ["REQUEST_METHOD"], get_content_length(environ)
+        chunked = bool(environ.get("wsgi.input_terminated"))
+        if chunked and "CONTENT_LENGTH" in environ:
+            # Which of both holds is what a smuggler would have two servers disagree on (RFC 9112, section 6.1).
+            return problem(400, "Bad Request", "A body has a length or comes in chunks, not both.")
+        headers = _handed_on(EnvironHeaders(environ))
         headers["X-Forwarded-For"] = environ.get("REMOTE_ADDR", "")
-        query = environ.get("QUERY_STRING", "")
-        path = environ["REQUEST_URI"].partition("?")[0]
+        if length is not None and not chunked:
+            headers["Content-Length"] = str(length)
+        stream = get_input_stream(environ)
         try:
             answer = self._pool.request(
-                environ["REQUEST_METHOD"],
-                f"{self._origin}{path}{'?' if query else ''}{query}",
-                body=_body(environ),
+                method,
+                self._origin + _target(environ),
+                body=iter(lambda: stream.read(_CHUNK_BYTES), b"") if chunked or length else None,
                 headers=headers,
                 preload_content=False,
                 decode_content=False,
                 redirect=False,
+                # A connection may be closed at the moment that it is used again.
+                retries=_ONCE_MORE if method in ("GET", "HEAD") else False,
             )
-        except (HTTPError, OSError, ClientDisconnected) as error:
-            _log.warning("%s %s: the function does not answer (%s)", environ["REQUEST_METHOD"], path, error)
+        except ClientDisconnected:
+            return problem(400, "Bad Request", "The body ended before its end.")
+        except (HTTPError, OSError) as error:
+            _log.warning("%s %s: the function does not answer (%s)", method, environ["PATH_INFO"], error)
             return problem(
                 503,
                 "Service Unavailable",
                 "The function does not answer right now; please try again.",
                 headers={"Retry-After": "2"},
                 retry_helps=True,
-            )(environ, start_response)
-        given = [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP]
-        start_response(f"{answer.status} {answer.reason}", given)
-        return ClosingIterator(_pieces(answer), answer.close)
+            )
+        except ValueError:
+            return problem(400, "Bad Request", "This is no request that could be handed on.")
+        response = Response(status=f"{answer.status} {answer.reason}", direct_passthrough=True)
+        response.headers.clear()
+        for name, value in answer.headers.items():
+            if name.lower() == "content-length" or name.lower() not in _NOT_HANDED_ON:
+                response.headers.add(name, value)
+        response.response = ClosingIterator(_pieces(answer), answer.close)
+        return response
 
 
-def _body(environ: dict[str, Any]) -> Iterator[bytes] | None:
-    if not environ.get("CONTENT_LENGTH") and not environ.get("wsgi.input_terminated"):
-        return None
-    stream = get_input_stream(environ)
-    return iter(lambda: stream.read(_CHUNK_BYTES), b"")
+_ONCE_MORE: Final = urllib3.Retry(total=1, redirect=0, status=0, other=0)
+
+
+def _handed_on(given: EnvironHeaders) -> urllib3.HTTPHeaderDict:
+    named = {name.strip().lower() for name in given.get("Connection", "").split(",")}
+    headers = urllib3.HTTPHeaderDict()
+    for name, value in given:
+        if name.lower() not in _NOT_HANDED_ON and name.lower() not in named:
+            headers.add(name, value)
+    return headers
+
+
+def _target(environ: dict[str, Any]) -> str:
+    """Path and query as the gateway saw them, so that both servers mean the same by them."""
+    path, query = (environ.get(name, "").encode("latin-1") for name in ("PATH_INFO", "QUERY_STRING"))
+    return quote(path, safe=_PATH_SAFE) + (f"?{quote(query, safe=_QUERY_SAFE)}" if query else "")
 
 
 def _pieces(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +66,17 @@ class Services:
         settings: as functions.common.config reads them; BROKER_URL is RabbitMQ's.
         port: where the gateway listens on 127.0.0.1; 0 for any free port.
         reload: whether a function is started again when its files change.
+        stopped: whether a start that is under way is to be given up.
     """
 
-    def __init__(self, settings: Mapping[str, str], *, port: int, reload: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        *,
+        port: int,
+        reload: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         config = load(settings)
         if not config.broker_url.startswith(("amqp:", "amqps:")):
             raise SettingError("BROKER_URL must be RabbitMQ's, since each function is a process of its own")
@@ -76,7 +84,8 @@ class Services:
         #: Where the gateway is.
         self.url = f"http://localhost:{self._listener.port}"
         self._stopping = threading.Event()
-        ingress = _Program("ingress", [], dict(settings), _free_port())
+        self._stopped = stopped
+        ingress = _Program("ingress", [], _only(settings, "BROKER_URL"), _free_port())
         ingress.command = [*_COMMAND, "broker", "ingress", "--host", _HOST, "--port", str(ingress.port)]
         given = {"PUBLIC_URL": self.url, **settings, "BROKER_URL": ingress.url, "HOST": _HOST}
         functions = {}
@@ -84,10 +93,11 @@ class Services:
             if name in OPTIONAL and not settings.get("BRIDGE_AMQP_URL"):
                 continue
             load(given, function=name)
-            program = _Program(name, [], given, _free_port())
+            program = _Program(name, [], _only(given, *NEEDS[name]), _free_port())
             program.command = [*_COMMAND, "serve", name, "--port", str(program.port), *(["--reload"] if reload else [])]
             functions[name] = program
-        dispatcher = _Program("dispatcher", [*_COMMAND, "broker", "dispatcher"], dict(settings), None)
+        settings_ = _only(settings, "BROKER_URL", "BRIDGE_AMQP_URL")
+        dispatcher = _Program("dispatcher", [*_COMMAND, "broker", "dispatcher"], settings_, None)
         dispatcher.command += ["--parallelism", f"convert={config.convert_slots}"]
         for name, program in functions.items():
             dispatcher.command += ["--service", f"{name}={program.url}"]
@@ -107,7 +117,7 @@ class Services:
         threading.Thread(target=self._listener.serve_forever, args=(0.1,), daemon=True).start()
         ends = time.monotonic() + _READY_SECONDS
         for program in self._programs:
-            while not _answers(program):
+            while not _answers(program) and not self._stopped():
                 if time.monotonic() > ends or program.ends >= len(_WAITS_SECONDS):
                     self.__exit__(None, None, None)
                     raise SettingError(f"{program.name} does not start; its log tells why")
@@ -130,7 +140,7 @@ class Services:
         for process in running:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, ends - time.monotonic()))
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
@@ -151,14 +161,31 @@ class Services:
             program.due = now + wait
             _log.warning("%s ended (%s); starting it again in %g s", program.name, program.process.returncode, wait)
             # Its workers may outlive a master that was killed.
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(program.process.pid, signal.SIGKILL)
         if now >= program.due:
             program.due = 0.0
             program.began = now
-            program.process = subprocess.Popen(
-                [*_guard(), *program.command], env=program.env, stdin=subprocess.DEVNULL, start_new_session=True
-            )
+            try:
+                program.process = subprocess.Popen(
+                    [*_guard(), *program.command], env=program.env, stdin=subprocess.DEVNULL, start_new_session=True
+                )
+            except OSError:
+                # The others end with this thread, so it has to live.
+                program.due = now + _WAITS_SECONDS[-1]
+                _log.exception("%s cannot be started right now", program.name)
+
+
+#: Settings that are kept from whoever does not need them: addresses with passwords, and keys.
+_NEEDED: Final = frozenset(name for names in NEEDS.values() for name in names) - {"PUBLIC_URL"}
+
+
+def _only(settings: Mapping[str, str], *names: str) -> dict[str, str]:
+    """What a program is told."""
+    told = {name: value for name, value in settings.items() if name not in _NEEDED or name in names}
+    if "BLOBS_URL" not in names:
+        told = {name: value for name, value in told.items() if not name.startswith("AWS_")}
+    return told
 
 
 _COMMAND: Final = [str(Path(sys.executable).with_name("video2mp3"))]
@@ -174,8 +201,10 @@ def _answers(program: _Program) -> bool:
         return False
     if program.port is None:
         return True
-    with suppress(requests.RequestException):
-        return requests.get(f"{program.url}/healthz", timeout=5).ok
+    with suppress(requests.RequestException), requests.Session() as session:
+        # No proxy stands between.
+        session.trust_env = False
+        return session.get(f"{program.url}/healthz", timeout=5).ok
     return False
 
 

@@ -4,8 +4,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import pika
 import pytest
 import requests
 from cloudevents.http import CloudEvent
@@ -13,7 +16,8 @@ from cloudevents.http import CloudEvent
 from functions.common import amqp, events
 from functions.common.amqp import AmqpPublisher
 from functions.common.errors import SettingError, Unavailable
-from local.delivery.amqp import AmqpSource
+from local.delivery import rules
+from local.delivery.amqp import AmqpDispatcher, AmqpSource
 from local.delivery.rules import Answer
 from local.delivery.topology import Topology, with_connection
 from local.delivery.triggers import Broker, Destination, Source
@@ -140,21 +144,24 @@ def test_lost_connections(host: str, carrier: AmqpCarrier, functions: Functions)
     until(lambda: event(2)["id"] in functions.ids("/convert/") and carrier.depth() == 0)
 
 
-def test_a_connection_lost_during_a_delivery(host: str, carrier: AmqpCarrier, functions: Functions) -> None:
+def test_a_connection_lost_during_a_delivery(host: str, functions: Functions) -> None:
     """What was not acknowledged is delivered once more, and no late ack of the first delivery disturbs that."""
-    carrier.start()
-    first = threading.Event()
+    patient = AmqpCarrier([replace(CONVERT, timeout_seconds=60)], vhost_url=host, address=functions.address)
+    closed: list[int] = []
 
     def convert(_: Any) -> Answer:
-        if not first.is_set():
-            first.set()
+        if not closed:
             until(lambda: close_connections(host) > 0, 30)
+            closed.append(1)
         return OK
 
     functions.at["/convert/"] = convert
-    carrier.publish(event())
-    settled(carrier, functions, 2)
+    patient.start()
+    patient.publish(event())
+    settled(patient, functions, 2)
     assert functions.ids("/convert/") == [event()["id"]] * 2
+    assert closed == [1]
+    patient.stop(5)
 
 
 def test_everything_was_deleted(host: str, carrier: AmqpCarrier, functions: Functions) -> None:
@@ -233,9 +240,16 @@ def test_no_more_are_taken_than_are_delivered(host: str, carrier: AmqpCarrier, f
 
 
 def test_two_dispatchers_share(host: str, carrier: AmqpCarrier, functions: Functions) -> None:
-    """Each event goes to one of them."""
-    second = AmqpCarrier([CONVERT, NOTIFY], vhost_url=host, address=functions.address)
-    second.dispatcher = type(carrier.dispatcher)(host, carrier.topology, address=functions.address)
+    """Both deliver at the same time, and each event goes to one of them."""
+    second = AmqpDispatcher(host, carrier.topology, address=functions.address)
+    together = threading.Barrier(2 * CONVERT.parallelism)
+
+    def convert(_: Any) -> Answer:
+        # As many as only both of them together have in delivery.
+        together.wait(20)
+        return OK
+
+    functions.at["/convert/"] = convert
     carrier.start()
     second.start()
     for run in range(1, 31):
@@ -243,6 +257,25 @@ def test_two_dispatchers_share(host: str, carrier: AmqpCarrier, functions: Funct
     settled(carrier, functions, 30)
     assert len(set(functions.ids("/convert/"))) == 30
     second.stop(5)
+
+
+@pytest.mark.parametrize("odd", ["\ud800", 10**23, "x" * 100_000])
+def test_a_message_that_cannot_be_sent(carrier: AmqpCarrier, odd: object) -> None:
+    """It is refused by itself: those before and after it arrive."""
+    carrier.publish(event(1))
+    properties = pika.BasicProperties(message_id="1", headers={"type": odd}, content_type="x" * 300)
+    with pytest.raises(Unavailable):
+        carrier.publisher.send(carrier.topology.exchange, "", b"", properties)
+    carrier.publish(event(2))
+    assert carrier.depth() == 2
+
+
+def test_a_name_that_does_not_resolve(functions: Functions) -> None:
+    """A dispatcher that is started before RabbitMQ's name is known waits for it."""
+    topology = Topology(Broker("video2mp3", "test"), [CONVERT])
+    early = AmqpDispatcher("amqp://rabbitmq.invalid:5672/", topology, address=functions.address)
+    early.start()
+    early.stop(5)
 
 
 def test_many_publishers_at_once(carrier: AmqpCarrier) -> None:
@@ -299,8 +332,9 @@ def test_a_source_posts_messages_as_events(theirs: str, functions: Functions) ->
     assert received.get_data() in (message, message.decode(), {"video_fid": "x"})
 
 
-def test_a_source_puts_back_what_fails(theirs: str, functions: Functions) -> None:
+def test_a_source_holds_what_fails(theirs: str, functions: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that is not taken is tried again and again; one that is refused for good is not."""
+    monkeypatch.setattr(rules, "DEAD_LETTER_WAITS_SECONDS", (0.001,))
     answers = [503, 503, 409, 204]
     functions.at["/bridge/"] = lambda _: Answer(answers.pop(0), {}, b"")
     on(theirs, lambda channel: channel.basic_publish("", "video", b"1"))
@@ -313,6 +347,21 @@ def test_a_source_puts_back_what_fails(theirs: str, functions: Functions) -> Non
         on(theirs, lambda channel: channel.basic_publish("", "video", b"3"))
         until(lambda: len(functions.received) == 6)
     assert left(theirs) == 0
+
+
+def publish_to_theirs(properties: pika.BasicProperties, channel: Any) -> None:
+    """Put a message into the other system's queue."""
+    channel.basic_publish("", "video", b"1", properties)
+
+
+def test_a_source_with_odd_messages(theirs: str, functions: Functions) -> None:
+    """What no header could hold is left out, and holds nobody up."""
+    for number in range(4):
+        odd = pika.BasicProperties(message_id=f"\N{SNOWMAN}{number}", content_type="text/\N{SNOWMAN}")
+        on(theirs, partial(publish_to_theirs, odd))
+    with consuming(theirs, functions):
+        until(lambda: len(functions.received) == 4)
+    assert len({received["id"] for _, received in functions.received}) == 4
 
 
 def test_a_source_stopped_in_a_delivery(theirs: str, functions: Functions) -> None:

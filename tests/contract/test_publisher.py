@@ -128,6 +128,10 @@ def test_nobody_there(make: Callable[[str], Publisher]) -> None:
         publisher.publish(event())
 
 
+#: An event that no header could carry.
+ODD: Final = b'{"specversion": "1.0", "id": "\\ud800", "source": "/s", "type": "t"}'
+
+
 @pytest.fixture
 def ingress() -> Iterator[tuple[str, MemoryBroker]]:
     """An ingress before a broker that delivers nothing."""
@@ -150,6 +154,7 @@ def test_the_ingress_answers_202_when_it_is_published(ingress: tuple[str, Memory
         ("POST", "/", {}, b"{}", 400),
         ("POST", "/", {"ce-specversion": "1.0"}, b"{}", 400),
         ("POST", "/", {"Content-Type": "application/cloudevents+json"}, b"{", 400),
+        ("POST", "/", {"Content-Type": "application/cloudevents+json"}, ODD, 400),
         ("POST", "/elsewhere", {}, b"{}", 404),
         ("GET", "/", {}, b"", 405),
         ("POST", "/", {}, b"x" * 300_000, 413),

@@ -177,10 +177,13 @@ def run(*, seed: int, faults: int, jobs: int) -> tuple[str, list[str]]:
             strike(servers, served, when, diary)
         for thread in uploaders:
             thread.join(QUIET_SECONDS)
+        unended = sum(thread.is_alive() for thread in uploaders)
         servers.quiet(served, seconds=QUIET_SECONDS)
         # What lower attempts left is taken away by a sweep.
         eventually(lambda: not _leftovers(servers, served), seconds=120)
         broken, copies = broken_promises(servers, api, diary)
+        if unended or len(diary.accepted) != jobs:
+            broken.append(f"{len(diary.accepted)} of {jobs} uploads were taken, {unended} clients never ended")
         again = servers.rows("SELECT COUNT(*) AS n FROM jobs WHERE attempt > 1")[0]["n"]
     killed = ", ".join(f"{name} {count}" for name, count in sorted(diary.killed.items()))
     lost = sum("lost" in fault or "ended" in fault or "not told" in fault for fault in broken)
