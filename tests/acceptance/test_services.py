@@ -63,6 +63,21 @@ def test_the_mail_goes_out(settings: dict[str, str], me: Api, video: Path) -> No
     eventually(lambda: me.job(job_id)["state"] == "succeeded")
 
 
+def test_keys_are_with_those_who_need_them(served: Served) -> None:
+    """Only auth can sign tokens; whoever makes no links has no key for them."""
+    told = {name: program.environ() for name, program in served.programs().items()}
+    holders = {
+        key: {name for name, env in told.items() if key in env}
+        for key in ("TOKEN_PRIVATE_KEY", "LINK_KEY", "DATABASE_URL", "MAIL_URL")
+    }
+    assert holders == {
+        "TOKEN_PRIVATE_KEY": {"auth"},
+        "LINK_KEY": {"notify", "jobs", "download"},
+        "DATABASE_URL": FUNCTIONS,
+        "MAIL_URL": {"notify"},
+    }
+
+
 def test_a_process_per_function(served: Served) -> None:
     """Each function can be seen, and ended, by itself."""
     assert served.programs().keys() == FUNCTIONS | {"ingress", "dispatcher"}
@@ -135,9 +150,9 @@ def test_nothing_outlives_a_kill(tmp_path: Path, settings: dict[str, str]) -> No
         eventually(lambda: not [process for process in running if process.is_running()])
 
 
-def test_beside_an_older_system(tmp_path: Path, settings: dict[str, str], video: Path) -> None:
+def test_beside_an_older_system(tmp_path: Path, video: Path) -> None:
     """A message in its queue of videos becomes an MP3 in its GridFS, and one in its queue of MP3s."""
-    with older_system() as older:
+    with older_system() as older, settings_on_servers(tmp_path) as settings:
         env = {**settings, "BLOBS_URL": older.mongo.url, "BRIDGE_AMQP_URL": older.amqp_url}
         fid = older.put(video.read_bytes(), filename="holiday.mp4")
         older.ask(message(fid, "somebody@example.com"))
