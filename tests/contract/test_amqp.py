@@ -189,8 +189,9 @@ def test_an_exchange_that_is_missing(host: str) -> None:
                 publisher.publish(event())
 
 
-def test_nobody_there() -> None:
+def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a RabbitMQ publishing is refused as something to be tried again."""
+    monkeypatch.setattr(amqp, "_CONNECT_SECONDS", 0.5)
     with closing(AmqpPublisher("amqp://127.0.0.1:1/")) as publisher, pytest.raises(Unavailable) as caught:
         publisher.publish(event())
     assert caught.value.retry_after_seconds

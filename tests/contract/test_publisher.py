@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 import requests
 
-from functions.common import events
+from functions.common import amqp, events
 from functions.common.amqp import AmqpPublisher
 from functions.common.errors import Unavailable
 from functions.common.publisher import HttpPublisher, Publisher
@@ -122,8 +122,9 @@ def test_close(place: Place) -> None:
 
 
 @pytest.mark.parametrize("make", [HttpPublisher, lambda _: AmqpPublisher("amqp://127.0.0.1:1/")])
-def test_nobody_there(make: Callable[[str], Publisher]) -> None:
+def test_nobody_there(make: Callable[[str], Publisher], monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that is away is something to be tried again."""
+    monkeypatch.setattr(amqp, "_CONNECT_SECONDS", 0.5)
     with closing(make("http://127.0.0.1:1")) as publisher, pytest.raises(Unavailable):
         publisher.publish(event())
 
