@@ -347,7 +347,8 @@ def test_a_source_holds_what_fails(theirs: str, functions: Functions, monkeypatc
         functions.at["/bridge/"] = lambda _: OK
         on(theirs, lambda channel: channel.basic_publish("", "video", b"3"))
         until(lambda: len(functions.received) == 6)
-    assert left(theirs) == 0
+    # The stop may have come between the last answer and its ack.
+    assert left(theirs) <= 1
 
 
 def publish_to_theirs(properties: pika.BasicProperties, channel: Any) -> None:

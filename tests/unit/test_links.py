@@ -76,12 +76,12 @@ def test_garbage(text: str) -> None:
         LINKS.check(JOB, text)
 
 
-@given(st.data())
-def test_a_changed_letter(data: st.DataObject) -> None:
+@given(st.integers(0, 10_000), st.lists(st.sampled_from("abcXYZ019-_."), min_size=2, max_size=2, unique=True))
+def test_a_changed_letter(place: int, letters: list[str]) -> None:
     """A signature with one letter changed is none."""
     signed = signature(LINKS.make(JOB, seconds=60))
     # The last letter holds bits that base64 does not use.
-    place = data.draw(st.integers(0, len(signed) - 2))
-    letter = data.draw(st.sampled_from("abcXYZ019-_.").filter(lambda letter: letter != signed[place]))
+    place %= len(signed) - 1
+    letter = next(letter for letter in letters if letter != signed[place])
     with pytest.raises(NotFound):
         LINKS.check(JOB, signed[:place] + letter + signed[place + 1 :])

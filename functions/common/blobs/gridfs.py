@@ -1,31 +1,22 @@
 """Blobs in MongoDB, as GridFS lays files out (bucket `fs`)."""
 
-import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final
 
 from bson import ObjectId
 from bson.codec_options import CodecOptions
-from bson.int64 import Int64
 from pymongo import MongoClient, ReadPreference, WriteConcern
-from pymongo.collection import Collection
-from pymongo.cursor import Cursor
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from functions.common.blobs import check_key, nothing
 from functions.common.blobs.files import new_file
-from functions.common.blobs.readers import reader
-from functions.common.errors import BlobMissing, ServiceError, SettingError, StorageFull, Unavailable
-
-_log = logging.getLogger(__name__)
-
-Document = dict[str, Any]
+from functions.common.blobs.gridfs_bucket import Bucket, Chunks, Document, Writer, translated
+from functions.common.errors import BlobMissing, SettingError
 
 #: First words of keys that have a database of their own, as systems of this kind have long had them. The list is
 #: closed: an open one would let a key write into `admin`.
@@ -35,13 +26,6 @@ _OTHERS: Final = "blobs"
 _SOURCE: Final = re.compile(r"videos/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/")
 #: The chunk size of every GridFS driver.
 _CHUNK_BYTES: Final = 255 * 1024
-#: What is gathered before it is sent; pymongo's own GridIn gathers 48 MB for each open file.
-_BATCH_BYTES: Final = 4 * 1024 * 1024
-#: What a reader who goes straight on gets at once, in whole chunks.
-_READ_AHEAD_BYTES: Final = 1024 * 1024
-#: Chunks in a row that are asked for one by one before a reader counts as going straight on.
-_SINGLY: Final = 3
-_OUT_OF_DISK_SPACE: Final = 14031
 #: Used where the URL does not say otherwise; the names are pymongo's.
 _TIMEOUTS: Final = {"serverSelectionTimeoutMS": 5_000, "connectTimeoutMS": 5_000, "socketTimeoutMS": 20_000}
 _OWN: Final = ("database_prefix=", "chunk_size_bytes=")
@@ -50,28 +34,6 @@ _INDEXES: Final = {
     "files": ({"filename": 1, "uploadDate": 1}, False),
     "chunks": ({"files_id": 1, "n": 1}, True),
 }
-
-
-class _Bucket(NamedTuple):
-    files: Collection[Document]
-    chunks: Collection[Document]
-    #: One document per upload that was begun and not yet committed: its `_id` and the key as its `filename`.
-    uploads: Collection[Document]
-
-    def named(self, key: str) -> list[Document]:
-        """The files of a key, the newest last."""
-        return sorted(self.files.find({"filename": key}), key=lambda file: (file["uploadDate"], file["_id"]))
-
-    def remove(self, file_id: object) -> None:
-        """Remove a file, finished or not.
-
-        Whatever names the chunks outlives them, so a removal that breaks off can be done again by key. A reader in
-        between finds a chunk missing, which is an error and never other bytes. The upload's document goes before the
-        file's: a commit at the same moment then either misses its own or makes a file that the last line takes.
-        """
-        self.chunks.delete_many({"files_id": file_id})
-        self.uploads.delete_one({"_id": file_id})
-        self.files.delete_one({"_id": file_id})
 
 
 class GridFsBlobs:
@@ -104,12 +66,12 @@ class GridFsBlobs:
         self._lock = threading.Lock()
 
     @contextmanager
-    def create(self, key: str, *, file_name: str | None = None) -> Iterator["_Writer"]:  # noqa: ARG002 - no address
+    def create(self, key: str, *, file_name: str | None = None) -> Iterator["Writer"]:  # noqa: ARG002 - no address
         """See Blobs.create."""
         bucket = self._bucket(key)
-        with _translated():
+        with translated():
             self._index(bucket)
-        writer = _Writer(bucket, key, self._chunk_bytes)
+        writer = Writer(bucket, key, self._chunk_bytes)
         try:
             yield writer
         finally:
@@ -129,12 +91,12 @@ class GridFsBlobs:
             BlobMissing: there is none, or it is a blob of ours, which is nobody else's to name.
         """
         bucket = self._bucket_in("videos")
-        with _translated():
+        with translated():
             file = bucket.files.find_one({"_id": ObjectId(file_id)})
         name = file.get("filename") if file is not None else None
         if file is None or (isinstance(name, str) and _SOURCE.match(name)):
             raise BlobMissing
-        return (name if isinstance(name, str) else None), _Chunks(bucket, file).stream()
+        return (name if isinstance(name, str) else None), Chunks(bucket, file).stream()
 
     def file_id(self, key: str) -> str:
         """The `_id` of the file that holds a blob, as 24 digits of hex.
@@ -163,7 +125,7 @@ class GridFsBlobs:
     def delete(self, key: str) -> None:
         """See Blobs.delete; what a crashed upload of this key left goes as well."""
         bucket = self._bucket(key)
-        with _translated():
+        with translated():
             for document in [*bucket.named(key), *bucket.uploads.find({"filename": key})]:
                 bucket.remove(document["_id"])
 
@@ -174,24 +136,24 @@ class GridFsBlobs:
                 self._made.close()
                 self._made = None
 
-    def _chunks(self, key: str) -> "_Chunks":
+    def _chunks(self, key: str) -> "Chunks":
         bucket = self._bucket(key)
-        return _Chunks(bucket, self._file(bucket, key))
+        return Chunks(bucket, self._file(bucket, key))
 
-    def _file(self, bucket: _Bucket, key: str) -> Document:
-        with _translated():
+    def _file(self, bucket: Bucket, key: str) -> Document:
+        with translated():
             files = bucket.named(key)
         if not files:
             raise BlobMissing
         return files[-1]
 
-    def _bucket(self, key: str) -> _Bucket:
+    def _bucket(self, key: str) -> Bucket:
         check_key(key)
         first, slash, _ = key.partition("/")
         return self._bucket_in(first if slash and first in _DATABASES else _OTHERS)
 
-    def _bucket_in(self, name: str) -> _Bucket:
-        with _translated():
+    def _bucket_in(self, name: str) -> Bucket:
+        with translated():
             # Whatever the URL says: a blob that was committed survives the loss of a server, and is seen by the next
             # reader.
             database = self._client().get_database(
@@ -200,7 +162,7 @@ class GridFsBlobs:
                 write_concern=WriteConcern("majority"),
                 read_preference=ReadPreference.PRIMARY,
             )
-        return _Bucket(database["fs.files"], database["fs.chunks"], database["fs.uploads"])
+        return Bucket(database["fs.files"], database["fs.chunks"], database["fs.uploads"])
 
     def _client(self) -> MongoClient[Document]:
         with self._lock:
@@ -208,7 +170,7 @@ class GridFsBlobs:
                 self._made = MongoClient(self._url, appname="video2mp3", **self._timeouts)
             return self._made
 
-    def _index(self, bucket: _Bucket) -> None:
+    def _index(self, bucket: Bucket) -> None:
         name = bucket.files.database.name
         with self._lock:
             if name in self._indexed:
@@ -218,149 +180,6 @@ class GridFsBlobs:
                 if keys not in [dict(index["key"]) for index in collection.list_indexes()]:
                     collection.create_index(list(keys.items()), unique=unique)
             self._indexed.add(name)
-
-
-class _Writer:
-    def __init__(self, bucket: _Bucket, key: str, chunk_bytes: int) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._chunk_bytes = chunk_bytes
-        self._batch_bytes = max(1, _BATCH_BYTES // chunk_bytes) * chunk_bytes
-        self._id = ObjectId()
-        self._gathered = bytearray()
-        self._sent_chunks = 0
-        self._length = 0
-        self._begun = False
-        self._committed = False
-
-    def write(self, data: bytes) -> None:
-        self._length += len(data)
-        view = memoryview(data)
-        while view:
-            room = self._batch_bytes - len(self._gathered)
-            self._gathered += view[:room]
-            view = view[room:]
-            if len(self._gathered) == self._batch_bytes:
-                self._send()
-
-    def commit(self) -> None:
-        self._send()
-        with _translated():
-            earlier = self._bucket.named(self._key)
-            self._begin()
-            self._bucket.files.insert_one(self._file(earlier))
-            stored = self._bucket.files.find_one({"_id": self._id})
-            begun = self._bucket.uploads.delete_one({"_id": self._id}).deleted_count
-        if stored is None or stored["length"] != self._length or not begun:
-            raise Unavailable("The blob was deleted while it was written.", retry_after_seconds=30)
-        self._committed = True
-        # It is visible, and the newest counts: an earlier one that cannot be removed now goes when the key is deleted.
-        with _logged("an earlier file could not be removed"):
-            for file in earlier:
-                self._bucket.remove(file["_id"])
-
-    def close(self) -> None:
-        if self._begun and not self._committed:
-            # Whatever ended the block is what the caller has to see; the next delete of the key finds the rest.
-            with _logged("an unfinished file could not be removed"):
-                self._bucket.remove(self._id)
-
-    def _file(self, earlier: list[Document]) -> Document:
-        # The clocks of two writers may differ, and tick once a millisecond; the last to commit is the newest all the
-        # same.
-        moment = datetime.now(UTC)
-        if earlier:
-            moment = max(moment, earlier[-1]["uploadDate"] + timedelta(milliseconds=1))
-        return {
-            "_id": self._id,
-            "filename": self._key,
-            "length": Int64(self._length),
-            "chunkSize": self._chunk_bytes,
-            "uploadDate": moment,
-        }
-
-    def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
-            self._bucket.uploads.insert_one({"_id": self._id, "filename": self._key})
-
-    def _send(self) -> None:
-        if not self._gathered:
-            return
-        documents = [
-            {
-                "files_id": self._id,
-                "n": self._sent_chunks + number,
-                "data": bytes(self._gathered[begin : begin + self._chunk_bytes]),
-            }
-            for number, begin in enumerate(range(0, len(self._gathered), self._chunk_bytes))
-        ]
-        with _translated():
-            self._begin()
-            self._bucket.chunks.insert_many(documents)
-        self._sent_chunks += len(documents)
-        self._gathered.clear()
-
-
-class _Chunks:
-    """The chunks of one file, by number.
-
-    A chunk that is asked for out of turn costs one query by equality, and nothing beyond it is fetched. A reader who
-    goes straight on gets a cursor, a few chunks at a time.
-    """
-
-    def __init__(self, bucket: _Bucket, file: Mapping[str, Any]) -> None:
-        self._collection = bucket.chunks
-        self._id = file["_id"]
-        self.length = int(file["length"])
-        self.size = int(file["chunkSize"])
-        self.count = -(-self.length // self.size)
-        self._number = -1
-        self._data = b""
-        self._in_a_row = 0
-        self._cursor: Cursor[Document] | None = None
-
-    def __getitem__(self, number: int) -> bytes:
-        if number != self._number:
-            with _translated():
-                document = self._following() if number == self._number + 1 else self._single(number)
-            data = bytes(document["data"]) if document is not None else b""
-            found = document["n"] if document is not None else None
-            if found != number or len(data) != min(self.size, self.length - number * self.size):
-                raise Unavailable("A part of the stored file is missing.", retry_after_seconds=30)
-            self._number, self._data = number, data
-        return self._data
-
-    def read(self, offset: int, size: int) -> memoryview:
-        """Bytes from an offset on, to the end of their chunk at most."""
-        number, begin = divmod(offset, self.size)
-        return memoryview(self[number])[begin : begin + size]
-
-    def stream(self) -> BinaryIO:
-        """The whole file as a stream, which closes this."""
-        return reader(self.read, size_bytes=self.length, buffer_bytes=self.size, close=self.close)
-
-    def close(self) -> None:
-        if self._cursor is not None:
-            with _logged("a cursor could not be closed"):
-                self._cursor.close()
-            self._cursor = None
-
-    def _single(self, number: int) -> Document | None:
-        self.close()
-        self._in_a_row = 1
-        return self._collection.find_one({"files_id": self._id, "n": number})
-
-    def _following(self) -> Document | None:
-        number = self._number + 1
-        if self._cursor is None and self._in_a_row < _SINGLY:
-            self._in_a_row += 1
-            return self._collection.find_one({"files_id": self._id, "n": number})
-        if self._cursor is None:
-            rest = {"files_id": self._id, "n": {"$gte": number}}
-            ahead = max(1, _READ_AHEAD_BYTES // self.size)
-            self._cursor = self._collection.find(rest).sort("n", 1).batch_size(ahead)
-        return next(self._cursor, None)
 
 
 def _split(url: str) -> tuple[str, dict[str, str]]:
@@ -390,30 +209,3 @@ def _options(url: str) -> Mapping[str, object]:
         # The parser's words may repeat a part of the URL, which holds a password.
         raise SettingError("BLOBS_URL is not a MongoDB connection string") from None
     return {name.lower(): value for name, value in parsed["options"].items()}
-
-
-@contextmanager
-def _logged(words: str) -> Iterator[None]:
-    try:
-        with _translated():
-            yield
-    except ServiceError:
-        _log.warning(words, exc_info=True)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except PyMongoError as error:
-        if _OUT_OF_DISK_SPACE in _codes(error):
-            raise StorageFull(retry_after_seconds=60) from error
-        raise Unavailable(retry_after_seconds=30) from error
-
-
-def _codes(error: PyMongoError) -> set[object]:
-    if isinstance(error, BulkWriteError):
-        details = error.details or {}
-        refused = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
-        return {each.get("code") for each in refused}
-    return {error.code} if isinstance(error, OperationFailure) else set()
