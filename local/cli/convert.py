@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,8 @@ from local.cli.outputs import OutputError, Task, check, writing
 from local.cli.progress import Bar, Bars, printable
 
 _OWNER: Final = "owner@localhost"
+#: How long Ctrl-C may wait to be heard.
+_LOOK_SECONDS: Final = 0.2
 #: Settings whose 0 stands for no limit; the quotas have none at home.
 _LIMITS: Final = (
     *("MAX_UPLOAD_BYTES", "MAX_DURATION_SECONDS", "CONVERT_SECONDS", "DOWNLOAD_SECONDS"),
@@ -46,12 +48,15 @@ def convert(
         return True
 
     with bars.shown(), ThreadPoolExecutor(at_once) as pool:
+        futures = [pool.submit(one, task) for task in tasks]
         try:
-            done = list(pool.map(one, tasks))
+            # In steps: the kernel may give Ctrl-C to any thread, and a main thread that sleeps never hears of it.
+            while wait(futures, _LOOK_SECONDS).not_done:
+                pass
         except BaseException:
             stopping.set()
             raise
-    return done.count(False)
+    return sum(not future.result() for future in futures)
 
 
 def _one(
