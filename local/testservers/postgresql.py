@@ -60,6 +60,8 @@ class PostgreSQL(Server):
         settings = {
             "listen_addresses": HOST,
             "port": str(self.port("postgresql")),
+            # What is written is in the kernel's cache, which outlives a kill -9 but no power cut.
+            "fsync": "off",
             # A path may be too long for a socket.
             "unix_socket_directories": "",
         }
