@@ -210,8 +210,9 @@ def test_a_server_that_goes_away_while_it_is_written_to(remote: Remote) -> None:
 
 def test_a_server_that_goes_away_while_it_is_read(remote: Remote, tmp_path: Path) -> None:
     """The reader hears of it by our own error, and fetching leaves no part of a file."""
+    # More than the buffers on the way could hold, so that some of it is not there yet when the way is cut.
     with remote.blobs() as blobs:
-        put(blobs, DATA)
+        put(blobs, DATA * (64 * 1024 * 1024 // len(DATA)) if remote.url.startswith("s3:") else DATA)
     with remote.through_relay() as (between, seen), seen.blobs() as blobs, blobs.open(KEY) as stream:
         assert stream.read(10) == DATA[:10]
 
