@@ -1,18 +1,15 @@
 """What bridge reads and writes of the rows: accounts of the other system's users, and which job is which video's."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from functions.common.accounts import NO_PASSWORD
 from functions.common.database import Database, now
-from functions.common.job import State, new_id
-from functions.common.jobs import RECEIVING_SECONDS, seconds
+from functions.common.job import new_id
+from functions.common.jobs import RECEIVING_SECONDS, seconds, silent
 from functions.common.tables import accounts, bridged, jobs
-
-#: A copy that gave no sign of life for so long is dead, and another may take it over.
-SILENT_SECONDS: Final = 30
 
 
 class Bridged(NamedTuple):
@@ -50,13 +47,10 @@ class Rows:
 
     def take_over(self, job_id: str) -> bool:
         """Go on with a copy that nobody works at any more; False if somebody does, or it is over."""
-        silent = jobs.c.due <= now() + seconds(RECEIVING_SECONDS - SILENT_SECONDS)
         with self._database.write() as connection:
             return bool(
                 connection.execute(
-                    update(jobs)
-                    .where(jobs.c.id == job_id, jobs.c.state == State.RECEIVING, jobs.c.deleted.is_(None), silent)
-                    .values(due=now() + seconds(RECEIVING_SECONDS))
+                    update(jobs).where(jobs.c.id == job_id, silent()).values(due=now() + seconds(RECEIVING_SECONDS))
                 ).rowcount
             )
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from hashlib import sha256
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from functions.bridge.message import Message, NoMessage, answer, read
 from functions.common import events, logs
@@ -12,7 +12,7 @@ from functions.common.crash import crash_point
 from functions.common.errors import BlobMissing, Conflict, ServiceError, Unavailable
 from functions.common.events import Notice
 from functions.common.filenames import clean_name
-from functions.common.job import Job, State, Stored, source_key
+from functions.common.job import ALIVE_SECONDS, Job, State, Stored, source_key
 from functions.common.memory import bound_what_is_kept
 from functions.common.options import Options
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from functions.common.jobs import Jobs
     from functions.common.publisher import Publisher
 
-#: How often a copy says that it is alive; well below rows.SILENT_SECONDS.
-_ALIVE_SECONDS: Final = 5
 _log = logging.getLogger(__name__)
 
 
@@ -154,7 +152,7 @@ class Bridge:
         told = time.monotonic()
         with self._blobs.create(source_key(job.id, 0)) as writer:
             for chunk in chunks(video):
-                if time.monotonic() - told > _ALIVE_SECONDS:
+                if time.monotonic() - told > ALIVE_SECONDS:
                     told = time.monotonic()
                     self._say_alive(job)
                 size_bytes += len(chunk)

@@ -14,6 +14,10 @@ from typing import Final
 from functions.common.options import Options
 
 MICROSECONDS: Final = 1_000_000
+#: How often whoever receives a source says that it is alive.
+ALIVE_SECONDS: Final = 5
+#: After such a silence it counts as dead where another is there to take over.
+SILENT_SECONDS: Final = 30
 
 
 class State(StrEnum):

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.elements import ColumnElement
 
 from functions.common.database import Database, now
-from functions.common.job import MICROSECONDS, OPEN, Job, State, Stored, new_id
+from functions.common.job import MICROSECONDS, OPEN, SILENT_SECONDS, Job, State, Stored, new_id
 from functions.common.options import Options
 from functions.common.tables import jobs, mails
 
@@ -53,6 +53,12 @@ def seconds(count: float) -> int:
 def not_leased() -> ColumnElement[bool]:
     """No worker's lease on the row is alive."""
     return or_(jobs.c.lease_until.is_(None), jobs.c.lease_until < now())
+
+
+def silent() -> ColumnElement[bool]:
+    """A row in state receiving is there whose receiver gave no sign of life lately."""
+    quiet = jobs.c.due <= now() + seconds(RECEIVING_SECONDS - SILENT_SECONDS)
+    return and_(jobs.c.state == State.RECEIVING, jobs.c.deleted.is_(None), quiet)
 
 
 class Jobs:
@@ -150,14 +156,18 @@ class Jobs:
             .values(due=now(), published=None)
         )
 
-    def discard(self, job_id: str) -> bool:
+    def discard(self, job_id: str, *, only_silent: bool = False) -> bool:
         """Make a tombstone of an upload that did not come to its end; False if it did after all.
 
         `forget` or recover removes it, so that a blob that cannot be deleted right now is not forgotten.
+
+        Args:
+            job_id: of the job.
+            only_silent: leave alone what still gives signs of life.
         """
         return self._change(
             update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.state == State.RECEIVING)
+            .where(jobs.c.id == job_id, silent() if only_silent else jobs.c.state == State.RECEIVING)
             .values(deleted=now(), due=None, idempotency_key=None)
         )
 

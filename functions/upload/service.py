@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from functions.common import events, options
 from functions.common.crash import crash_point
 from functions.common.errors import Conflict, Gone, Invalid, NotMedia, ServiceError, TooLarge, Unavailable
-from functions.common.job import Job, State, Stored, source_key
+from functions.common.job import ALIVE_SECONDS, SILENT_SECONDS, Job, State, Stored, source_key
 from functions.common.memory import bound_what_is_kept
 from functions.upload.hashing import BackgroundSha256
 from functions.upload.intake import Field, File
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from functions.common.publisher import Publisher
     from functions.common.quotas import Quotas, Room
 
-_ALIVE_SECONDS: Final = 60
 _log = logging.getLogger(__name__)
 
 
@@ -74,14 +73,17 @@ class Intake:
         """The job that an earlier request with the same idempotency key made.
 
         Raises:
-            Conflict: that request is still being received.
+            Conflict: that request is still being received. One that was silent for a while is not: it counts as
+                dead, and this one takes its place.
         """
         if upload.idempotency_key is None:
             return None
         job = self._jobs.find_by_key(upload.owner, upload.idempotency_key)
-        if job is not None and job.state is State.RECEIVING:
-            raise Conflict("An upload with this Idempotency-Key is still arriving.")
-        return job
+        if job is None or job.state is not State.RECEIVING:
+            return job
+        if not self._jobs.discard(job.id, only_silent=True):
+            raise _still_arriving()
+        return None
 
     def receive(self, upload: Upload, parts: Iterable[Field | File]) -> Job:
         """Store the file that the parts hold and promise its conversion.
@@ -126,7 +128,7 @@ class Intake:
             traceparent=upload.traceparent,
         )
         if job is None:
-            raise Conflict("An upload with this Idempotency-Key is still arriving.")
+            raise _still_arriving()
         undo.append(job)
         with self._blobs.create(source_key(job.id, 0)) as writer, BackgroundSha256() as digest:
             size_bytes = 0
@@ -146,7 +148,7 @@ class Intake:
     def _alive(self, job: Job, chunks: Iterator[bytes]) -> Iterator[bytes]:
         told = time.monotonic()
         for chunk in chunks:
-            if time.monotonic() - told > _ALIVE_SECONDS:
+            if time.monotonic() - told > ALIVE_SECONDS:
                 told = time.monotonic()
                 if not self._jobs.still_receiving(job.id):
                     raise Gone("The upload was taken away while it arrived.")
@@ -182,6 +184,10 @@ class Intake:
                     # recover takes away what stays in state receiving.
                     _log.warning("an interrupted upload could not be undone", extra={"job": job.id}, exc_info=True)
             raise
+
+
+def _still_arriving() -> Conflict:
+    return Conflict("An upload with this Idempotency-Key is still arriving.", retry_after_seconds=SILENT_SECONDS)
 
 
 def _checked(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pymysql
 
-from local.testservers.server import HOST, Server
+from local.testservers.server import HOST, Server, ServerError
 
 _USER = "video2mp3"
 
@@ -33,12 +33,15 @@ class MariaDB(Server):
     def prepare(self) -> None:
         """See Server."""
         make = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
-        subprocess.run(
-            [*make, "--innodb-log-file-size=8M", f"--datadir={self.folder}/data", *_as_root()],
+        made = subprocess.run(
+            [*make, "--innodb-log-file-size=8M", *self._folders(), *_as_root()],
             env={"PATH": _PATH},
-            check=True,
+            check=False,
             capture_output=True,
+            text=True,
         )
+        if made.returncode:
+            raise ServerError(f"{self.name} could not be set up:\n{made.stdout}{made.stderr}")
         first = self.folder / "first.sql"
         first.touch(mode=0o600)
         # Statements of this file are one per line.
@@ -55,7 +58,7 @@ class MariaDB(Server):
         """See Server."""
         command = [
             *("mariadbd", "--no-defaults", *_as_root()),
-            f"--datadir={self.folder}/data",
+            *self._folders(),
             # In the abstract name space: a path may be too long for a socket.
             f"--socket=@video2mp3-{self.port('mysql')}",
             f"--pid-file={self.folder}/own.pid",
@@ -78,6 +81,13 @@ class MariaDB(Server):
         """See Server."""
         where = f"{_USER}:{self.password}@{HOST}:{self.port('mysql')}"
         return {"MYSQL_URL": f"mysql+pymysql://{where}/video2mp3?charset=utf8mb4"}
+
+    def _folders(self) -> list[str]:
+        # A server that starts removes what looks like its own from the folder for temporary tables; in a shared one
+        # that would be others'.
+        temporary = self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        return [f"--datadir={self.folder}/data", f"--tmpdir={temporary}"]
 
     def _connect(self) -> "pymysql.Connection[Any]":
         return pymysql.connect(

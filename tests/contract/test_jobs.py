@@ -17,7 +17,7 @@ from sqlalchemy import Engine, event, select, update
 
 from functions.auth.accounts import Accounts
 from functions.common.database import Database, migrate
-from functions.common.job import Job, State, Stored, new_id
+from functions.common.job import SILENT_SECONDS, Job, State, Stored, new_id
 from functions.common.jobs import (
     DEAD_LETTERS,
     DELIVERY_SECONDS,
@@ -258,6 +258,7 @@ ACTIONS: Final[Mapping[str, tuple[Callable[[Rig, Job], object], Mapping[str, str
     ),
     "published": (publish, {"queued": "queued"}),
     "discard": (lambda rig, job: rig.jobs.discard(job.id), {"receiving": "deleted"}),
+    "discard, only if silent": (lambda rig, job: rig.jobs.discard(job.id, only_silent=True), {}),
     "claim": (
         lambda rig, job: rig.jobs.claim(job.id, 1)[0] is Claim.WON,
         {"queued": "converting", "lapsed": "converting"},
@@ -1118,6 +1119,18 @@ def test_tombstones(rig: Rig) -> None:
     assert (rig.row(old.id), rig.mail_rows(old.id), rig.overdue.tombstones()) == (None, [], [])
     rig.overdue.bury(rig.read(alive.id))
     assert (rig.state(alive.id), rig.state(young.id)) == ("failed", "deleted")
+
+
+def test_only_silent_uploads_are_taken_over(rig: Rig) -> None:
+    """A sign of life keeps an upload for a while; after a silence its key is free for the next."""
+    job = rig.receiving(idempotency_key="once")
+    rig.put(job.id, due=rig.sure_row(job.id)["due"] - (SILENT_SECONDS + 1) * SECOND)
+    assert rig.jobs.still_receiving(job.id)
+    assert not rig.jobs.discard(job.id, only_silent=True)
+    rig.put(job.id, due=rig.sure_row(job.id)["due"] - (SILENT_SECONDS + 1) * SECOND)
+    assert rig.jobs.discard(job.id, only_silent=True)
+    assert not rig.jobs.queue(job.id, sources=[SOURCE], options=Options(), filename="late.mp4")
+    assert rig.receiving(idempotency_key="once").id != job.id
 
 
 def test_dead_letters_are_kept_a_month(rig: Rig) -> None:

@@ -22,7 +22,7 @@ from tests.faults.rig import ping
 from tests.support.serving import Api, Served, eventually
 
 #: Jobs that have not ended, or whose event is still owed.
-BUSY: Final = """SELECT id FROM jobs WHERE deleted IS NULL
+BUSY: Final = """SELECT id, state, run, claims, due, lease_until, updated FROM jobs WHERE deleted IS NULL
                  AND (due IS NOT NULL OR state IN ('receiving', 'queued', 'converting'))"""
 
 
@@ -91,14 +91,18 @@ class Cluster:
 
     def quiet(self, served: Served, *, seconds: float = 120) -> None:
         """Wait until nothing is left to do, sweeping now and then, since nobody waits five minutes here."""
+        busy: list[dict[str, Any]] = []
 
         def look() -> bool:
-            if not self.rows(BUSY):
-                return True
-            self.sweep(served)
-            return False
+            busy[:] = self.rows(BUSY)
+            if busy:
+                self.sweep(served)
+            return not busy
 
-        eventually(look, seconds=seconds)
+        try:
+            eventually(look, seconds=seconds)
+        except AssertionError:
+            pytest.fail(f"still busy with {busy}")
 
 
 @contextmanager

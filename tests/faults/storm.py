@@ -56,6 +56,8 @@ class Diary:
     refused: list[str] = field(default_factory=list)
     killed: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    #: Set when nobody is to go on.
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 def upload(api: Api, clips: dict[Path, float], jobs: list[float], seed: int, diary: Diary) -> None:
@@ -68,17 +70,17 @@ def upload(api: Api, clips: dict[Path, float], jobs: list[float], seed: int, dia
         seed: of every choice.
         diary: what was promised.
     """
-    while True:
+    while not diary.over.is_set():
         with diary.lock:
             if not jobs:
                 return
             number = jobs.pop()
-        while diary.killed.total() < number:
-            time.sleep(0.05)
+        while diary.killed.total() < number and not diary.over.wait(0.05):
+            pass
         path = random.Random(f"{seed}.{number}").choice(list(clips))  # noqa: S311 - a test's choice, no secret
         key = f"{seed}.{number}"
-        while not upload_once(api, path, clips[path], key, diary):
-            time.sleep(0.2)
+        while not upload_once(api, path, clips[path], key, diary) and not diary.over.wait(0.2):
+            pass
 
 
 def upload_once(api: Api, path: Path, seconds: float, key: str, diary: Diary) -> bool:
@@ -171,13 +173,19 @@ def run(*, seed: int, faults: int, jobs: int) -> tuple[str, list[str]]:
         ]
         for thread in uploaders:
             thread.start()
-        for _ in range(faults):
-            # The moments are the point of this program, so this is a sleep and no look.
-            time.sleep(when.uniform(*PAUSE_SECONDS))
-            strike(servers, served, when, diary)
-        for thread in uploaders:
-            thread.join(QUIET_SECONDS)
-        unended = sum(thread.is_alive() for thread in uploaders)
+        try:
+            for _ in range(faults):
+                # The moments are the point of this program, so this is a sleep and no look.
+                time.sleep(when.uniform(*PAUSE_SECONDS))
+                strike(servers, served, when, diary)
+            ends = time.monotonic() + QUIET_SECONDS
+            for thread in uploaders:
+                thread.join(max(0.0, ends - time.monotonic()))
+            unended = sum(thread.is_alive() for thread in uploaders)
+        finally:
+            diary.over.set()
+            for thread in uploaders:
+                thread.join()
         servers.quiet(served, seconds=QUIET_SECONDS)
         # What lower attempts left is taken away by a sweep.
         eventually(lambda: not _leftovers(servers, served), seconds=120)

@@ -2,14 +2,17 @@
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from functions.common.job import MICROSECONDS, SILENT_SECONDS
 from tests.faults.cluster import Cluster, cluster, upload_all
 from tests.faults.evidence import mailed
 from tests.faults.programs import Gate
 from tests.support.serving import Api, Served, eventually
+from tests.support.wire import Wire
 
 SLOTS = 4
 
@@ -122,4 +125,27 @@ def test_the_store_away_while_a_result_is_stored(
     eventually(lambda: me.job(jobs[0])["state"] == "queued")
     servers.s3.start()
     all_succeed(servers, served, me, jobs)
+    assert servers.count("receiving") == 0
+
+
+def test_an_upload_that_died_leaves_its_key_to_the_next(servers: Cluster, served: Served, me: Api, short: Path) -> None:
+    """The same Idempotency-Key is refused only while the first upload may be alive, not until it is swept away."""
+    headers = {**me.headers, "Idempotency-Key": "once"}
+    with Wire(me.url) as wire:
+        wire.head("POST", "/upload?filename=a.mp4", {**headers, "Content-Length": "9000000"})
+        wire.send(short.read_bytes().ljust(2_000_000, b"\0"))
+        eventually(lambda: servers.count("receiving"))
+        for worker in served.programs()["upload"].children():
+            worker.kill()
+        again = partial(me.call, "POST", "/upload?filename=a.mp4", headers=headers, data=short.read_bytes())
+        eventually(lambda: again().status_code != 503)
+        early = again()
+        assert (early.status_code, early.headers["Retry-After"]) == (409, str(SILENT_SECONDS))
+        silence = (SILENT_SECONDS + 1) * MICROSECONDS
+        servers.change("UPDATE jobs SET due = due - :silence WHERE state = 'receiving'", silence=silence)
+        taken = again()
+        assert (taken.status_code, taken.json()["state"]) == (202, "queued")
+        assert again().json()["id"] == taken.json()["id"]
+    assert me.ended(taken.json()["id"])["state"] == "succeeded"
+    servers.sweep(served)
     assert servers.count("receiving") == 0

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from functions.bridge.rows import SILENT_SECONDS
 from functions.common import events
 from functions.common.amqp import EXCHANGE
+from functions.common.job import SILENT_SECONDS
 from local.delivery.rules import DEAD_LETTER_TIMEOUT_SECONDS, waits_seconds
 from local.delivery.topology import Topology
 from local.delivery.triggers import (
