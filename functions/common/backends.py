@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from functions.common.publisher import Publisher
     from functions.common.quotas import Quotas
     from functions.common.tokens import Verifier
+    from functions.common.waking import Waker
 
 T = TypeVar("T")
 
@@ -116,6 +117,13 @@ class Backends:
         from functions.common.links import Links
 
         return self._once("links", lambda: Links(self.config.link_key))
+
+    @property
+    def waker(self) -> "Waker":
+        """Wakes the next step."""
+        from functions.common.waking import Waker
+
+        return self._once("waker", lambda: Waker(self.config.wake_url))
 
     def close(self) -> None:
         """Close what was opened."""

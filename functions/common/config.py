@@ -29,6 +29,7 @@ _SCHEMES: Final = {
     "MAIL_URL": ("file", "smtp", "smtps"),
     "PUBLIC_URL": ("http", "https"),
     "BRIDGE_AMQP_URL": ("amqp", "amqps"),
+    "WAKE_URL": ("http", "https"),
 }
 
 _SENDER: Final = re.compile(r"(?P<name>[\w .'&-]+ <)?[\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9.-]+(?(name)>)", re.ASCII)
@@ -89,6 +90,8 @@ class Config:
     log_format: str
     #: RabbitMQ of the system that bridge works beside.
     bridge_amqp_url: str
+    #: Address of the step that comes next, where it may be asleep; empty where it never is.
+    wake_url: str
     #: Name of the point at which the process group ends itself; only fault tests set it.
     crash_at: str
 
@@ -140,6 +143,7 @@ def load(env: Mapping[str, str], *, function: str | None = None) -> Config:
         result_days=_days(env, "RESULT_DAYS", 30),
         log_format=_choice(env, "LOG_FORMAT", ("json", "text")),
         bridge_amqp_url=texts["BRIDGE_AMQP_URL"],
+        wake_url=texts["WAKE_URL"].rstrip("/"),
         crash_at=env.get("CRASH_AT", ""),
     )
 

@@ -25,6 +25,7 @@ def convert(request: Request) -> Response:
             work_dir=config.work_dir,
             crash_at=config.crash_at,
         ),
+        waker=made.waker,
         halting=made.halting.is_set,
     )
     return event_reply(converter.handle(notice))

@@ -17,6 +17,7 @@ from functions.common.crash import crash_point
 from functions.common.errors import BlobMissing, Conflict, ServiceError, Unavailable
 from functions.common.events import Notice
 from functions.common.job import Job, State, Stored
+from functions.common.waking import Foresight
 from functions.convert.encoding import Bounds, Failed, Stopped, encode
 from functions.convert.heartbeat import Heartbeat
 from functions.convert.slots import slots
@@ -25,6 +26,7 @@ from functions.convert.transfer import drop, fetch, store
 if TYPE_CHECKING:
     from functions.common.blobs import Blobs
     from functions.common.jobs import Jobs
+    from functions.common.waking import Waker
 
 #: Kept back of the deadline for checking and storing.
 _AFTER_FFMPEG_SECONDS: Final = 60.0
@@ -52,13 +54,17 @@ class Converter:
         jobs: where the rows are.
         blobs: where sources and results are.
         terms: limits.
+        waker: wakes notify.
         halting: asked whether work must be given back at once.
     """
 
-    def __init__(self, *, jobs: "Jobs", blobs: "Blobs", terms: Terms, halting: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, jobs: "Jobs", blobs: "Blobs", terms: Terms, waker: "Waker", halting: Callable[[], bool]
+    ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._terms = terms
+        self._waker = waker
         self._halting = halting
 
     def handle(self, notice: Notice) -> CloudEvent | None:
@@ -130,8 +136,11 @@ class Converter:
             except BlobMissing as error:
                 raise Failed("source_missing") from error
 
+            ahead = Foresight(self._waker)
+
             def progress(percent: int) -> None:
                 heartbeat.tell("encoding", percent)
+                ahead.done(percent / 100)
                 crash_point("encoding", self._terms.crash_at)
 
             heartbeat.tell("encoding", 0)
@@ -144,6 +153,7 @@ class Converter:
                 progress=progress,
             )
             heartbeat.tell("storing", 99)
+            ahead.done(1)
             return duration, store(job, target, blobs=self._blobs, check=self._check(heartbeat, self._deadline(began)))
 
     def _check(self, heartbeat: Heartbeat, deadline: float | None) -> Callable[[], None]:
@@ -164,6 +174,7 @@ class Converter:
         return began + self._terms.seconds - kept_back if self._terms.seconds else None
 
     def _failed(self, job: Job, reason: str) -> bool:
+        self._waker.touch()
         drop(job, blobs=self._blobs)
         _log.info("failed", extra={"reason": reason})
         return self._jobs.fail(job, reason)

@@ -44,6 +44,7 @@ def _upload(request: Request) -> Response:
         blobs=made.blobs,
         publisher=made.publisher,
         quotas=made.quotas,
+        waker=made.waker,
         max_bytes=most,
         crash_at=made.config.crash_at,
     )

@@ -13,6 +13,7 @@ from functions.common.crash import crash_point
 from functions.common.errors import Conflict, Gone, Invalid, NotMedia, ServiceError, TooLarge, Unavailable
 from functions.common.job import ALIVE_SECONDS, SILENT_SECONDS, Job, State, Stored, source_key
 from functions.common.memory import bound_what_is_kept
+from functions.common.waking import Foresight
 from functions.upload.hashing import BackgroundSha256
 from functions.upload.intake import Field, File
 from functions.upload.sniff import LOOK_BYTES, not_media
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from functions.common.jobs import Jobs
     from functions.common.publisher import Publisher
     from functions.common.quotas import Quotas, Room
+    from functions.common.waking import Waker
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Intake:
         blobs: where the bytes go.
         publisher: where the events go.
         quotas: what each account may still do.
+        waker: wakes convert.
         max_bytes: the largest file that is taken; 0 for any.
         crash_at: fault tests' crash point.
     """
@@ -58,6 +61,7 @@ class Intake:
         blobs: "Blobs",
         publisher: "Publisher",
         quotas: "Quotas",
+        waker: "Waker",
         max_bytes: int,
         crash_at: str = "",
     ) -> None:
@@ -65,6 +69,7 @@ class Intake:
         self._blobs = blobs
         self._publisher = publisher
         self._quotas = quotas
+        self._waker = waker
         self._max_bytes = max_bytes
         self._crash_at = crash_at
         bound_what_is_kept()
@@ -130,6 +135,7 @@ class Intake:
         if job is None:
             raise _still_arriving()
         undo.append(job)
+        ahead = Foresight(self._waker)
         with self._blobs.create(source_key(job.id, 0)) as writer, BackgroundSha256() as digest:
             size_bytes = 0
             for chunk in self._alive(job, chunks):
@@ -139,7 +145,9 @@ class Intake:
                 room.check(size_bytes)
                 digest.update(chunk)
                 writer.write(chunk)
+                ahead.done(min(size_bytes / upload.least_bytes, 1) if upload.least_bytes else 0)
                 crash_point("receiving-half-a-blob", self._crash_at)
+            ahead.done(1)
             writer.commit()
             stored = Stored(size_bytes, digest.hexdigest())
         crash_point("stored-not-queued", self._crash_at)

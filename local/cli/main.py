@@ -82,15 +82,25 @@ def serve(
     state: State = None,
     services: Annotated[bool, typer.Option("--services", help="A process per function, on real servers.")] = False,
     reload: Annotated[bool, typer.Option("--reload", help="Start a function again when its files change.")] = False,
+    scale_to_zero: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="With --services: start functions when they are asked, stop them so long after.",
+        ),
+    ] = None,
 ) -> None:
     """Serve everything from one process on http://localhost:8080, or one function alone."""
     from local.cli.serve import serve_all, serve_one, serve_services
 
+    if scale_to_zero is not None and not services:
+        _usage("--scale-to-zero is for --services.")
     if (services and function is not None) or (reload and not (services or function)):
         _usage("--services is for all functions, --reload for --services or one function.")
     try:
         if services:
-            serve_services(port=port, state=state, reload=reload)
+            serve_services(port=port, state=state, reload=reload, idle_seconds=scale_to_zero)
         elif function is None:
             serve_all(port=port, state=state)
         else:

@@ -42,13 +42,14 @@ def serve_all(*, port: int, state: Path | None) -> None:
         raise SettingError(f"the port {port} or {directory} cannot be used: {error.strerror}") from error
 
 
-def serve_services(*, port: int, state: Path | None, reload: bool) -> None:
+def serve_services(*, port: int, state: Path | None, reload: bool, idle_seconds: float | None) -> None:
     """Serve every function as a process of its own, on real servers, until SIGINT or SIGTERM.
 
     Args:
         port: where the gateway listens.
         state: the state directory, which holds the secrets.
         reload: whether a function is started again when its files change.
+        idle_seconds: see Services.
 
     Raises:
         SettingError: a server is not known, or something does not start.
@@ -62,7 +63,13 @@ def serve_services(*, port: int, state: Path | None, reload: bool) -> None:
     logs.setup(load(chosen).log_format)
     try:
         migrate(chosen["DATABASE_URL"])
-        with Services(chosen, port=port, reload=reload, stopped=lambda: bool(select([stop], [], [], 0)[0])) as services:
+        with Services(
+            chosen,
+            port=port,
+            reload=reload,
+            idle_seconds=idle_seconds,
+            stopped=lambda: bool(select([stop], [], [], 0)[0]),
+        ) as services:
             sys.stderr.write(f"video2mp3 serves on {services.url}  (secrets in {directory}; Ctrl-C ends it)\n")
             os.read(stop, 1)
     except Unavailable as error:

@@ -28,7 +28,7 @@ def main(source: Path, directory: Path) -> None:
         work_dir="",
         crash_at="",
     )
-    converter = Converter(jobs=made.jobs, blobs=made.blobs, terms=terms, halting=made.halting.is_set)
+    converter = Converter(jobs=made.jobs, blobs=made.blobs, terms=terms, waker=made.waker, halting=made.halting.is_set)
     own, children = _cpu_seconds(resource.RUSAGE_SELF), _cpu_seconds(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     reply = converter.handle(notice)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -24,7 +25,8 @@ import requests
 
 from functions.common.config import NEEDS, OPTIONAL, load
 from functions.common.errors import SettingError
-from local.server.gateway import Gateway
+from local.server.activator import Activator
+from local.server.gateway import Gateway, Internal, WSGIApp
 from local.server.listener import Listener
 from local.server.page import create_page
 from local.server.proxy import Proxy
@@ -37,6 +39,8 @@ _STOP_SECONDS: Final = 6.0
 _WAITS_SECONDS: Final = (0.2, 1.0, 5.0)
 #: A process that lived so long has no history.
 _LASTING_SECONDS: Final = 60.0
+#: Which function's event the one before it brings about.
+_NEXT: Final = {"upload": "convert", "convert": "notify"}
 _log = logging.getLogger("services")
 
 
@@ -53,6 +57,8 @@ class _Program:
     ends: int = 0
     #: When it is to be started again.
     due: float = 0.0
+    #: Says when it has to run; None where it always has to.
+    activator: Activator | None = None
 
     @property
     def url(self) -> str:
@@ -66,6 +72,8 @@ class Services:
         settings: as functions.common.config reads them; BROKER_URL is RabbitMQ's.
         port: where the gateway listens on 127.0.0.1; 0 for any free port.
         reload: whether a function is started again when its files change.
+        idle_seconds: how long a function runs on after its last request, to be started by the next one; None to keep
+            all of them running.
         stopped: whether a start that is under way is to be given up.
     """
 
@@ -75,12 +83,13 @@ class Services:
         *,
         port: int,
         reload: bool = False,
+        idle_seconds: float | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         config = load(settings)
         if not config.broker_url.startswith(("amqp:", "amqps:")):
             raise SettingError("BROKER_URL must be RabbitMQ's, since each function is a process of its own")
-        self._listener = Listener(_HOST, port)
+        self._listener, self._internal = Listener(_HOST, port), Listener(_HOST, 0)
         #: Where the gateway is.
         self.url = f"http://localhost:{self._listener.port}"
         self._stopping = threading.Event()
@@ -94,17 +103,25 @@ class Services:
                 continue
             load(given, function=name)
             program = _Program(name, [], _only(given, *NEEDS[name]), _free_port())
+            if idle_seconds is not None:
+                answers = partial(_answers, program)
+                program.activator = Activator(name, program.url, idle_seconds=idle_seconds, answers=answers)
+                if name in _NEXT:
+                    program.env["WAKE_URL"] = given.get("WAKE_URL", self._address(_NEXT[name]))
             program.command = [*_COMMAND, "serve", name, "--port", str(program.port), *(["--reload"] if reload else [])]
             functions[name] = program
         settings_ = _only(settings, "BROKER_URL", "BRIDGE_AMQP_URL")
         dispatcher = _Program("dispatcher", [*_COMMAND, "broker", "dispatcher"], settings_, None)
         dispatcher.command += ["--parallelism", f"convert={config.convert_slots}"]
         for name, program in functions.items():
-            dispatcher.command += ["--service", f"{name}={program.url}"]
+            dispatcher.command += ["--service", f"{name}={self._address(name) if program.activator else program.url}"]
         self._programs = [ingress, *functions.values(), dispatcher]
-        apps = {name: Proxy(program.url) for name, program in functions.items()}
+        apps: dict[str, WSGIApp] = {
+            name: program.activator or Proxy(program.url) for name, program in functions.items()
+        }
         rates = Rates(requests_per_minute=config.requests_per_minute, logins_per_minute=config.logins_per_minute)
         self._listener.app = Gateway(apps, create_page(), rates)
+        self._internal.app = Internal(apps)
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
 
     def __enter__(self) -> Self:
@@ -114,9 +131,10 @@ class Services:
             SettingError: something does not start.
         """
         self._keeper.start()
-        threading.Thread(target=self._listener.serve_forever, args=(0.1,), daemon=True).start()
+        for listener in (self._listener, self._internal):
+            threading.Thread(target=listener.serve_forever, args=(0.1,), daemon=True).start()
         ends = time.monotonic() + _READY_SECONDS
-        for program in self._programs:
+        for program in (program for program in self._programs if not program.activator):
             while not _answers(program) and not self._stopped():
                 if time.monotonic() > ends or program.ends >= len(_WAITS_SECONDS):
                     self.__exit__(None, None, None)
@@ -129,8 +147,9 @@ class Services:
     ) -> None:
         """Give running work back and end, within a few seconds whatever still runs."""
         self._stopping.set()
-        self._listener.shutdown()
-        self._listener.server_close()
+        for listener in (self._listener, self._internal):
+            listener.shutdown()
+            listener.server_close()
         self._keeper.join()
         running = [program.process for program in self._programs if program.process is not None]
         for process in running:
@@ -144,12 +163,17 @@ class Services:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
+    def _address(self, function: str) -> str:
+        return f"http://{_HOST}:{self._internal.port}/{function}"
+
     def _keep(self) -> None:
         # From one thread that lives as long as they do, since they die with the thread that started them.
         while not self._stopping.is_set():
             now = time.monotonic()
             for program in self._programs:
-                if program.process is None or program.process.poll() is not None:
+                if program.activator is not None and not program.activator.wanted():
+                    _rest(program)
+                elif program.process is None or program.process.poll() is not None:
                     self._revive(program, now)
             self._stopping.wait(0.1)
 
@@ -174,6 +198,14 @@ class Services:
                 # The others end with this thread, so it has to live.
                 program.due = now + _WAITS_SECONDS[-1]
                 _log.exception("%s cannot be started right now", program.name)
+
+
+def _rest(program: _Program) -> None:
+    """Ask a function that nobody needs to end, and forget it once it has."""
+    if program.process is not None and program.process.poll() is None:
+        program.process.terminate()
+    else:
+        program.process = None
 
 
 #: Settings that are kept from whoever does not need them: addresses with passwords, and keys.

@@ -20,6 +20,7 @@ from functions.common.errors import BlobMissing, Unavailable
 from functions.common.events import Notice
 from functions.common.job import Stored, source_key
 from functions.common.options import Options
+from functions.common.waking import Waker
 from functions.convert import service
 from functions.convert.service import Converter, Terms
 from tests.faults.evidence import mp3s
@@ -192,7 +193,12 @@ def near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecut
         blobs = HeldBlobs(rig.blobs)
         work = str(tmp_path / "state" / "work")
         terms = Terms(seconds=480, max_duration_seconds=0, slots=1, work_dir=work, crash_at="")
-        yield Near(rig, blobs, Converter(jobs=rig.jobs, blobs=blobs, terms=terms, halting=lambda: False), clock)
+        yield Near(
+            rig,
+            blobs,
+            Converter(jobs=rig.jobs, blobs=blobs, terms=terms, waker=Waker(""), halting=lambda: False),
+            clock,
+        )
         # Before the pool waits for its threads: nobody waits for ever where a test failed.
         blobs.let_go()
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +50,7 @@ class Served:
         state: the state directory, which outlives the process.
         function: only this function, under gunicorn.
         services: a process per function instead, on the servers that the settings name.
+        options: further words of the command.
         env: settings besides those of the state directory.
     """
 
@@ -59,13 +60,14 @@ class Served:
         *,
         function: str | None = None,
         services: bool = False,
+        options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.state = state
         self.log_path = state.with_name(f"{state.name}-{function or 'all'}-{time.monotonic_ns()}.log")
         port = free_port() if function else 0
         what = ["--services"] if services else [function] if function else []
-        command = [COMMAND, "serve", *what, "--port", str(port), "--state", str(state)]
+        command = [COMMAND, "serve", *what, "--port", str(port), "--state", str(state), *options]
         clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
         # All tests come from one address.
         clean |= {"REQUESTS_PER_MINUTE": "0", "LOGINS_PER_MINUTE": "0"}
@@ -134,7 +136,10 @@ class Served:
         """What `--services` started: the process of each function, of ingress and dispatcher, by its name."""
         found = {}
         for process in psutil.Process(self.process.pid).children():
-            words = process.cmdline()
+            try:
+                words = process.cmdline()
+            except psutil.NoSuchProcess:
+                continue
             if "--name" in words:
                 found[words[words.index("--name") + 1].removeprefix("video2mp3-")] = process
             elif "broker" in words:

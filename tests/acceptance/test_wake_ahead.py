@@ -1,0 +1,129 @@
+"""Functions that are started when somebody asks for them: each step wakes the next one while it still works."""
+
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.media.encode import AAC, encode, sound
+from tests.support.clusters import settings_on_servers
+from tests.support.serving import Served, eventually
+
+#: So long a function goes on running after its last request.
+IDLE_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Servers of this module's own."""
+    with settings_on_servers(tmp_path_factory.mktemp("servers")) as made:
+        yield {**made, "MAIL_URL": f"file://{tmp_path_factory.mktemp('mail')}"}
+
+
+@pytest.fixture(scope="module")
+def lecture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sound whose encoding takes longer than a function's start."""
+    return encode(tmp_path_factory.mktemp("lecture") / "lecture.m4a", *sound(900), *AAC)
+
+
+@contextmanager
+def at_zero(state: Path, settings: dict[str, str], *, idle_seconds: int = IDLE_SECONDS) -> Iterator[Served]:
+    """All functions, none of which runs."""
+    options = ("--scale-to-zero", str(idle_seconds))
+    with Served(state, services=True, options=options, env=settings) as served:
+        assert served.programs().keys() == {"ingress", "dispatcher"}
+        yield served
+
+
+def asked(served: Served, function: str) -> list[str]:
+    """What a function was asked for, in order, each with whether the asker had to wait for its start."""
+    lines = re.findall(rf"\b{function}: (GET|POST) (\S+) (waited|found)", served.log())
+    return [f"{method} {path} {how}" for method, path, how in lines]
+
+
+def told(settings: dict[str, str], job_id: str) -> bool:
+    """Whether the mail of a job is there."""
+    return bool(list(Path(settings["MAIL_URL"].removeprefix("file://")).glob(f"{job_id}.*.eml")))
+
+
+def test_the_waits_are_hidden(tmp_path: Path, settings: dict[str, str], lecture: Path) -> None:
+    """Each event finds its function running: it was woken once, while the step before was still at work."""
+    with at_zero(tmp_path / "state", settings) as served:
+        me = served.account()
+        content = lecture.read_bytes()
+
+        def slowly() -> Iterator[bytes]:
+            """Half of it at once, the rest in small pieces until convert runs, as a slow line would."""
+            half, step = len(content) // 2, len(content) // 400
+            yield content[:half]
+            for begin in range(half, len(content), step):
+                if not asked(served, "convert"):
+                    time.sleep(0.05)
+                yield content[begin : begin + step]
+
+        answer = me.call("POST", "/upload?filename=a.m4a", data=Sized(slowly(), len(content)))
+        assert answer.status_code == 202, answer.text
+        job_id = answer.json()["id"]
+        assert me.ended(job_id)["state"] == "succeeded"
+        eventually(lambda: told(settings, job_id))
+        assert asked(served, "convert") == ["GET /healthz waited", "POST / found"]
+        assert asked(served, "notify") == ["GET /healthz waited", "POST / found"]
+
+
+def test_where_touches_fail_everything_comes_later_and_well(
+    tmp_path: Path, settings: dict[str, str], video: Path
+) -> None:
+    """Nothing depends on it: events start what they need themselves, and what is idle ends again."""
+    with at_zero(tmp_path / "state", {**settings, "WAKE_URL": "http://127.0.0.1:9"}, idle_seconds=2) as served:
+        me = served.account()
+        job_id = me.upload_id(video)
+        eventually(lambda: told(settings, job_id))
+        assert asked(served, "convert") == ["POST / waited"]
+        assert asked(served, "notify") == ["POST / waited"]
+        eventually(lambda: served.programs().keys() == {"ingress", "dispatcher"})
+        assert me.job(job_id)["state"] == "succeeded"
+
+
+def test_many_uploads_are_one_touch(tmp_path: Path, settings: dict[str, str], video: Path) -> None:
+    """Twelve jobs at once: convert and notify are touched once each, not once for each job."""
+    with at_zero(tmp_path / "state", settings) as served:
+        me = served.account()
+        with ThreadPoolExecutor(6) as pool:
+            jobs = list(pool.map(lambda _: me.upload_id(video), range(12)))
+        eventually(lambda: all(told(settings, job_id) for job_id in jobs))
+        for function in ("convert", "notify"):
+            methods = [line.split()[0] for line in asked(served, function)]
+            assert (methods.count("GET"), methods.count("POST")) == (1, 12)
+
+
+def test_a_failure_wakes_notify_too(tmp_path: Path, settings: dict[str, str]) -> None:
+    """Whoever failed is told as soon."""
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(bytes(range(256)) * 64)
+    with at_zero(tmp_path / "state", settings) as served:
+        me = served.account()
+        job_id = me.upload_id(broken)
+        assert me.ended(job_id)["state"] == "failed"
+        eventually(lambda: told(settings, job_id))
+        # Both wait for the start, and which of them is answered first is nobody's concern.
+        eventually(lambda: {line.split()[0] for line in asked(served, "notify")} == {"GET", "POST"})
+
+
+class Sized:
+    """A body that comes in pieces and whose length is known all the same."""
+
+    def __init__(self, pieces: Iterator[bytes], size_bytes: int) -> None:
+        self._pieces = pieces
+        self._size_bytes = size_bytes
+
+    def __len__(self) -> int:
+        """Bytes in all."""
+        return self._size_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The pieces."""
+        return self._pieces
