@@ -1,0 +1,99 @@
+"""The command lines of knative/install, knative/deploy and knative/remove."""
+
+from collections.abc import Callable
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from local.deploy import prerequisites
+from local.deploy.deploying import deploy, remove
+from local.deploy.rendering import Wanted, overlays, tag_of_tree
+from local.deploy.runner import DeployError, Runner
+
+#: What the minikube overlay's images are called: a registry of this name does not exist, so nobody asks one.
+_LOCAL: str = "dev.local/video2mp3-"
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+_output = Console(highlight=False, soft_wrap=True)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Overlay = Annotated[str, typer.Argument(metavar="[OVERLAY]", help=f"One of {', '.join(overlays())}.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done, in order.")]
+Url = Annotated[str, typer.Option("--url", metavar="URL", help="Where people will reach it: http://NAME.")]
+
+
+@app.command("install")
+def install_command(
+    tls: Annotated[str, typer.Option(metavar="EMAIL", help="Certificates by Let's Encrypt, for this address.")] = "",
+    *,
+    dry_run: DryRun = False,
+) -> None:
+    """Bring Knative, RabbitMQ's operators and what they need onto the current kubectl context; leave what is there."""
+    _run(lambda runner: prerequisites.install(runner, issuer_email=tls), dry_run=dry_run)
+
+
+@app.command("deploy")
+def deploy_command(
+    overlay: Overlay = "minikube",
+    *,
+    images: Annotated[
+        str, typer.Option(metavar="PREFIX", help="Images that are there: PREFIX-functions and so on.")
+    ] = "",
+    tag: Annotated[str, typer.Option(help="Their tag.")] = "",
+    url: Url = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Bring an overlay onto the current kubectl context, or what is there of it up to date."""
+
+    def work(runner: Runner) -> None:
+        if bool(images) != bool(tag):
+            raise DeployError("--images and --tag belong together.")
+        if tag == "latest":
+            raise DeployError("--tag latest says nothing about which images run; name a version.")
+        build = not images and _is_minikube(runner, overlay)
+        if build:
+            wanted = Wanted(overlay, _LOCAL, tag_of_tree(), url)
+        elif images or dry_run:
+            wanted = Wanted(overlay, f"{images or 'PREFIX'}-", tag or "TAG", url)
+        else:
+            raise DeployError(
+                "Only in minikube images are built: name those that are there, --images PREFIX --tag TAG."
+            )
+        deploy(wanted, runner, build=build)
+
+    _run(work, dry_run=dry_run)
+
+
+@app.command("remove")
+def remove_command(
+    overlay: Overlay = "minikube",
+    *,
+    url: Url = "",
+    data: Annotated[bool, typer.Option("--data", help="Remove Secrets, volumes and the namespace, too.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Take an overlay off the current kubectl context; what was stored stays, unless --data is given."""
+    _run(lambda runner: remove(Wanted(overlay, _LOCAL, "dev", url), runner, data=data), dry_run=dry_run)
+
+
+def _is_minikube(runner: Runner, overlay: str) -> bool:
+    if runner.dry_run:
+        return overlay == "minikube"
+    return runner.ask("kubectl", "config", "current-context").strip() == "minikube"
+
+
+def _run(work: Callable[[Runner], None], *, dry_run: bool) -> None:
+    try:
+        work(Runner(_output, dry_run=dry_run))
+    except DeployError as error:
+        _fail(str(error))
+
+
+def _fail(text: str) -> NoReturn:
+    _errors.print(text, markup=False, style="red")
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()
