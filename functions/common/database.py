@@ -147,6 +147,8 @@ def _migrate(made: Engine) -> tuple[str | None, str]:
         return found, migrations.revision(connection) or migrations.HEAD
 
 
+#: Connections that one process holds at most.
+POOL_SIZE: Final = 4
 #: Both locks go with their connection; PostgreSQL's key is any number that nobody else uses.
 _ALONE: Final = {
     "mysql": ("SELECT GET_LOCK('video2mp3.migrate', 60)",),
@@ -162,7 +164,7 @@ def engine(url: str) -> Engine:
     """
     made = create_engine(
         url,
-        pool_size=4,
+        pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=10,
         # A connection that a restart of the server cut is noticed before it is used.

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from local.installation import Progress, SetupError, install_packages, this_family
+from local.testservers import golang
 from local.testservers.ferretdb import FerretDB
 from local.testservers.mariadb import MariaDB
 from local.testservers.postgresql import PostgreSQL
@@ -107,6 +109,9 @@ def cache_folder() -> Path:
 def _install(servers: Iterable[Server], say: Callable[[str], None]) -> str | None:
     """Install the packages of what is missing; return why that is not possible."""
     missing = [package for server in servers if not server.is_installed() for package in server.packages]
+    # The gateway holds no data, so each of its tests starts one; Debian has it where people's PATH may not look.
+    if shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
+        missing.append("nginx-light")
     if not missing:
         return None
     say(f"installing {' '.join(missing)}")
@@ -128,7 +133,7 @@ def _start(server: Server, refusal: str | None, packages_seconds: float, say: Ca
             if server.packages:
                 raise ServerError(refusal or f"{' '.join(server.packages)} did not bring its programs.")
             say(f"compiling {server.name}: minutes, the first time")
-            with _alone(server):
+            with golang.alone(server.programs, server.name):
                 if not server.is_installed():
                     server.build()
             install_seconds = time.monotonic() - began
@@ -141,12 +146,3 @@ def _start(server: Server, refusal: str | None, packages_seconds: float, say: Ca
     except ServerError as error:
         say(f"{server.name} is not up")
         return Started(server, str(error), install_seconds, 0.0)
-
-
-@contextmanager
-def _alone(server: Server) -> Iterator[None]:
-    """Compile each program in one process at a time, whichever trees want it."""
-    server.programs.mkdir(parents=True, exist_ok=True)
-    with (server.programs / f"{server.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

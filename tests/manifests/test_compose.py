@@ -53,8 +53,35 @@ def environment(service: str, values: dict[str, str]) -> dict[str, str]:
 def test_images_are_pinned() -> None:
     """No image changes by itself: each has a tag that is a version, and ours is the one that is built here."""
     images = [filled_in(service["image"], {}) for service in SERVICES.values()]
-    for image in set(images) - {"dev.local/video2mp3:dev"}:
+    ours = {f"dev.local/video2mp3-{target}:dev" for target in ("functions", "convert", "gateway")}
+    assert ours < set(images)
+    for image in set(images) - ours:
         assert re.fullmatch(r"[\w./-]+:(v?\d+\.\d+[\w.-]*|RELEASE\.[\w-]+)", image), image
+
+
+def test_images_of_ours_are_built_once_each() -> None:
+    """`docker compose build` makes every image of ours from the target that it is named for, and makes it once."""
+    built = {service["build"]["target"]: service for service in SERVICES.values() if "build" in service}
+    named = {service["image"] for service in SERVICES.values() if service["image"].startswith("dev.local/")}
+    assert {service["image"] for service in built.values()} == named
+    assert len(built) == sum("build" in service for service in SERVICES.values())
+    for target, service in built.items():
+        assert filled_in(service["image"], {}) == f"dev.local/video2mp3-{target}:dev"
+        assert (ROOT / "local" / service["build"]["context"]).resolve() == ROOT
+        assert f" AS {target}\n" in (ROOT / service["build"]["dockerfile"]).read_text(encoding="utf-8")
+
+
+def test_the_gateway_finds_the_functions() -> None:
+    """It asks Docker's name server for a function's name, and finds it on the port that the image serves."""
+    assert environment("gateway", {}) == {"UPSTREAM": "http://$function:8080", "RESOLVER": "127.0.0.11"}
+    assert SERVICES["gateway"]["ports"] == ["127.0.0.1:20080:8080"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_each_function_has_its_image(function: str) -> None:
+    """Only convert has ffmpeg."""
+    kind = "convert" if function == "convert" else "functions"
+    assert filled_in(SERVICES[function]["image"], {}) == f"dev.local/video2mp3-{kind}:dev"
 
 
 def test_secrets_are_those_that_are_printed() -> None:
