@@ -89,10 +89,10 @@ def _dead_letters(state: Path | None) -> "Iterator[DeadLetters]":
     from functions.common.backends import Backends
     from functions.common.config import load
     from functions.recover.dead_letters import DeadLetters
-    from local.server.state import default_directory, settings
+    from local.server.state import settings_here
 
     try:
-        config = load(settings((state or default_directory()).absolute()))
+        config = load(settings_here(state))
         made = Backends(config)
         # The broker of a one-process run is in that process.
         publisher = None if config.broker_url.startswith("memory:") else made.publisher

@@ -13,6 +13,7 @@ import typer
 
 from functions.common.errors import Invalid, ServiceError, SettingError
 from local.cli.dead_letters import app as dead_letters_app
+from local.cli.status import status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,7 @@ app.add_typer(broker_app, name="broker")
 accounts_app = typer.Typer(no_args_is_help=True, help="Accounts of the server on this machine.")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.command()(status)
 
 State = Annotated[Path | None, typer.Option("--state", help="Folder that keeps state between runs.")]
 Server = Annotated[str | None, typer.Option("--server", help="Address of a server; without it, all happens here.")]
@@ -242,10 +244,10 @@ def _accounts(state: Path | None) -> "Iterator[Accounts]":
     from functions.auth.accounts import Accounts
     from functions.common.config import load
     from functions.common.database import Database
-    from local.server.state import default_directory, settings
+    from local.server.state import settings_here
 
     try:
-        database = Database(load(settings(state or default_directory())).database_url)
+        database = Database(load(settings_here(state)).database_url)
         try:
             yield Accounts(database)
         finally:

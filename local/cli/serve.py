@@ -11,7 +11,7 @@ from functions.common import logs
 from functions.common.config import NEEDS, load
 from functions.common.errors import SettingError, Unavailable
 from local.cli.stopping import stop_signals
-from local.server.state import InUseError, default_directory, locked, settings
+from local.server.state import InUseError, default_directory, locked, settings, settings_here
 
 _ROOT: Final = Path(__file__).parents[2]
 
@@ -124,9 +124,8 @@ def serve_one(function: str, *, port: int, state: Path | None, reload: bool = Fa
     """
     if function not in NEEDS:
         raise SettingError(f"there is no function {function!r}; there are {', '.join(NEEDS)}")
-    chosen = dict(os.environ)
-    if "KUBERNETES_SERVICE_HOST" not in os.environ:
-        chosen = {"PUBLIC_URL": "http://localhost:8080", **settings((state or default_directory()).absolute())}
+    chosen = {"PUBLIC_URL": "http://localhost:8080"} if "KUBERNETES_SERVICE_HOST" not in os.environ else {}
+    chosen |= settings_here(state)
     for name in _KEYS - set(NEEDS[function]):
         # A process that does not need a key does not have it.
         chosen.pop(name, None)

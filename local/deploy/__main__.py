@@ -8,7 +8,7 @@ from rich.console import Console
 
 from local.deploy import prerequisites
 from local.deploy.deploying import deploy, remove
-from local.deploy.rendering import Wanted, overlays, tag_of_tree
+from local.deploy.rendering import Wanted, known, overlays, tag_of_tree
 from local.deploy.runner import DeployError, Runner
 
 #: What the minikube overlay's images are called: a registry of this name does not exist, so nobody asks one.
@@ -51,6 +51,7 @@ def deploy_command(
             raise DeployError("--images and --tag belong together.")
         if tag == "latest":
             raise DeployError("--tag latest says nothing about which images run; name a version.")
+        known(overlay)
         build = not images and _is_minikube(runner, overlay)
         if build:
             wanted = Wanted(overlay, _LOCAL, tag_of_tree(), url)
@@ -80,7 +81,10 @@ def remove_command(
 def _is_minikube(runner: Runner, overlay: str) -> bool:
     if runner.dry_run:
         return overlay == "minikube"
-    return runner.ask("kubectl", "config", "current-context").strip() == "minikube"
+    try:
+        return runner.ask("kubectl", "config", "current-context").strip() == "minikube"
+    except DeployError:
+        return False
 
 
 def _run(work: Callable[[Runner], None], *, dry_run: bool) -> None:

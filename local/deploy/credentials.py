@@ -39,7 +39,7 @@ _SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "mailpit": ("mail", {"MAIL_URL": "smtp://mailpit:1025?starttls=never"}),
 }
 #: How a person makes the Secrets of servers elsewhere; docs/deploy.md has the same lines.
-_BY_HAND: Final[Mapping[str, str]] = {
+BY_HAND: Final[Mapping[str, str]] = {
     "database": "DATABASE_URL='mysql+pymysql://USER:PASSWORD@HOST:3306/video2mp3?charset=utf8mb4'",
     "blobs": "BLOBS_URL='mongodb://USER:PASSWORD@HOST:27017/?authSource=admin'",
     "mail": "MAIL_URL='smtp://USER:PASSWORD@HOST'",
@@ -118,7 +118,7 @@ class _Store:
             raise DeployError(f"The Secret {name} is missing. Make it (docs/deploy.md):\n{self._line(name)}")
 
     def _line(self, name: str) -> str:
-        literal = _BY_HAND.get(name, "KEY=VALUE")
+        literal = BY_HAND.get(name, "KEY=VALUE")
         return f"kubectl -n {self._namespace} create secret generic {name} --from-literal={literal}"
 
 

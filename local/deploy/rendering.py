@@ -48,6 +48,16 @@ def overlays() -> list[str]:
     return sorted(path.parent.name for path in OVERLAYS.glob("*/kustomization.yaml"))
 
 
+def known(overlay: str) -> None:
+    """See that there is such an overlay.
+
+    Raises:
+        DeployError: there is none.
+    """
+    if overlay not in overlays():
+        raise DeployError(f"There is no overlay {overlay!r}; there are {', '.join(overlays())}.")
+
+
 def tag_of_tree() -> str:
     """A tag that changes with anything that the images are made of, so that no node runs yesterday's image."""
     digest = sha256()
@@ -67,8 +77,7 @@ def render(wanted: Wanted) -> list[Document]:
     Raises:
         DeployError: there is no such overlay, or it cannot be rendered.
     """
-    if wanted.overlay not in overlays():
-        raise DeployError(f"There is no overlay {wanted.overlay!r}; there are {', '.join(overlays())}.")
+    known(wanted.overlay)
     with tempfile.TemporaryDirectory(prefix="video2mp3-deploy-") as folder:
         # kustomize takes no absolute path for what it builds on.
         base = os.path.relpath(OVERLAYS / wanted.overlay, Path(folder).resolve())

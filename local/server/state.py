@@ -64,6 +64,17 @@ def settings(directory: Path, *, env: Mapping[str, str] = os.environ) -> dict[st
     return {**defaults, **{name: value for name, value in env.items() if value}}
 
 
+def settings_here(directory: Path | None) -> dict[str, str]:
+    """The settings for a command: in a pod the environment alone, which nothing is added to.
+
+    Args:
+        directory: the state directory; None for the usual one.
+    """
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return dict(os.environ)
+    return settings((directory or default_directory()).absolute())
+
+
 def database_url(directory: Path) -> str:
     """The SQLite database of a state directory, whose name may hold anything."""
     from sqlalchemy import URL

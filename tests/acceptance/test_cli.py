@@ -1,5 +1,6 @@
 """The command line: files in, MP3s out, here or by a server; and the curl commands that people already use."""
 
+import json
 import os
 import signal
 import subprocess
@@ -318,3 +319,18 @@ def test_the_curl_commands_of_people_end_in_a_playable_file(server: Served, api:
     assert _info(folder / "converted.mp3").length == pytest.approx(2.0, abs=0.1)
     assert decoded_seconds(folder / "converted.mp3") == pytest.approx(2.0, abs=0.1)
     assert api.call("GET", f"/download?fid={job['id']}").status_code == 404
+
+
+def test_status_tells_what_waits(cli: Cli, tmp_path: Path) -> None:
+    """People read sentences, programs JSON; in a pod only what the environment says counts, and nothing is written."""
+    state = tmp_path / "state"
+    told = cli("status", "--state", state)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert [line.split()[0] for line in told.stdout.splitlines()] == ["0"] * 5
+    database = f"sqlite:///{state}/video2mp3.db"
+    pod = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "HOME": "/proc"}
+    asked = cli("status", "--json", DATABASE_URL=database, **pod)
+    assert json.loads(asked.stdout)["dead_letters"] == 0
+    refused = cli("status", DATABASE_URL="mysql+pymysql://nobody@127.0.0.1:9/none", **pod)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr
