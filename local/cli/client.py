@@ -1,6 +1,7 @@
 """A client of the HTTP API, for the command line and for tests."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ _CHUNK_BYTES: Final = 1024 * 1024
 #: The connection's own limit also holds for each piece that is sent, so pieces are small enough for slow lines.
 _SENT_BYTES: Final = 64 * 1024
 _TIMEOUT_SECONDS: Final = (20, 120)
+_WAKE_SECONDS: Final = 2
 
 
 class ApiError(Exception):
@@ -38,6 +40,15 @@ class Client:
             self._session.mount(scheme, again)
         if token:
             self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def wake(self) -> None:
+        """Have the function that takes uploads start meanwhile, should it be asleep; nobody waits for it."""
+
+        def ask() -> None:
+            with suppress(requests.RequestException):
+                requests.options(urljoin(self._url, "uploads"), timeout=_WAKE_SECONDS, allow_redirects=False)
+
+        threading.Thread(target=ask, name="wake", daemon=True).start()
 
     def login(self, email: str, password: str) -> None:
         """Get a token for all later calls.

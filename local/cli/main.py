@@ -67,7 +67,7 @@ def convert(
     at_once = min(len(tasks), (os.cpu_count() or 1) + 1)
     if server is not None:
         failed = convert_all(
-            tasks, client=_client(server, email), options=texts, force=force, bars=bars, at_once=at_once
+            tasks, client=_client(server, email, uploads=True), options=texts, force=force, bars=bars, at_once=at_once
         )
     else:
         with own_server(files, tasks[0].target.parent) as client:
@@ -258,11 +258,13 @@ def _accounts(state: Path | None) -> "Iterator[Accounts]":
         _fail(str(error))
 
 
-def _client(server: str, email: str | None) -> "Client":
+def _client(server: str, email: str | None, *, uploads: bool = False) -> "Client":
     from local.cli.client import ApiError, Client
 
     token = os.environ.get("VIDEO2MP3_TOKEN", "")
     client = Client(server, token)
+    if uploads:
+        client.wake()
     if not token:
         try:
             client.login(email or typer.prompt("E-mail", err=True), _password(confirm=False))

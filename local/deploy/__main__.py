@@ -58,9 +58,7 @@ def deploy_command(
         elif images or dry_run:
             wanted = Wanted(overlay, f"{images or 'PREFIX'}-", tag or "TAG", url)
         else:
-            raise DeployError(
-                "Only in minikube images are built: name those that are there, --images PREFIX --tag TAG."
-            )
+            raise DeployError("Only minikube gets images built: name yours by --images PREFIX --tag TAG.")
         deploy(wanted, runner, build=build)
 
     _run(work, dry_run=dry_run)

@@ -1,6 +1,8 @@
 """Functions that are started when somebody asks for them: each step wakes the next one while it still works."""
 
+import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ import pytest
 
 from tests.media.encode import AAC, encode, sound
 from tests.support.clusters import settings_on_servers
-from tests.support.serving import Served, eventually
+from tests.support.serving import COMMAND, PASSWORD, Served, eventually
 
 #: So long a function goes on running after its last request.
 IDLE_SECONDS = 60
@@ -41,7 +43,7 @@ def at_zero(state: Path, settings: dict[str, str], *, idle_seconds: int = IDLE_S
 
 def asked(served: Served, function: str) -> list[str]:
     """What a function was asked for, in order, each with whether the asker had to wait for its start."""
-    lines = re.findall(rf"\b{function}: (GET|POST) (\S+) (waited|found)", served.log())
+    lines = re.findall(rf"\b{function}: (GET|POST|OPTIONS) (\S+) (waited|found)", served.log())
     return [f"{method} {path} {how}" for method, path, how in lines]
 
 
@@ -111,6 +113,20 @@ def test_a_failure_wakes_notify_too(tmp_path: Path, settings: dict[str, str]) ->
         eventually(lambda: told(settings, job_id))
         # Both wait for the start, and which of them is answered first is nobody's concern.
         eventually(lambda: {line.split()[0] for line in asked(served, "notify")} == {"GET", "POST"})
+
+
+def test_the_command_line_wakes_upload(tmp_path: Path, settings: dict[str, str], video: Path) -> None:
+    """While it logs in, so that both starts are one wait."""
+    with at_zero(tmp_path / "state", settings) as served:
+        served.account()
+        command = [COMMAND, "convert", str(video), "-o", str(tmp_path), "--server", served.url]
+        env = {**os.environ, "VIDEO2MP3_EMAIL": "someone@example.com", "VIDEO2MP3_PASSWORD": PASSWORD}
+        subprocess.run(command, check=True, env=env, timeout=60)
+        assert (tmp_path / f"{video.stem}.mp3").stat().st_size
+        assert sorted(line.rpartition(" ")[0] for line in asked(served, "upload")) == [
+            "OPTIONS /uploads",
+            "POST /upload",
+        ]
 
 
 class Sized:
