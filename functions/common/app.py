@@ -156,6 +156,9 @@ def problem(status: int, title: str, detail: str, members: Mapping[str, object] 
     response = flask.jsonify(body)
     response.status_code = status
     response.content_type = "application/problem+json"
+    if status == 503:
+        # The gateway replaces the body of every 503, since most of those that it sees are not ours (nginx.conf).
+        response.headers["X-Problem"] = flask.json.dumps(body)
     return response
 
 

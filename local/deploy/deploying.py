@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -27,10 +28,16 @@ def deploy(wanted: Wanted, runner: Runner, *, build: bool) -> None:
     Raises:
         DeployError: it cannot go on; what was applied stays, and the next run goes on from there.
     """
-    documents = render(wanted)
+    known = prerequisites.knows_clients(runner)
+    documents = render(replace(wanted, knows_clients=known))
     namespace = namespace_of(documents)
     runner.step("Prerequisites")
     prerequisites.check(documents, runner)
+    if not known:
+        runner.say(
+            "Kourier does not tell who a client is (knative/install sets that up), so requests are limited by no"
+        )
+        runner.say("address. Wrong passwords are limited for each account all the same.")
     if build:
         runner.step("Images, built in minikube")
         _build(wanted, runner)
@@ -133,11 +140,6 @@ class _Deployment:
         [settings] = [each for each in self._of("ConfigMap") if name_of(each).startswith("settings-")]
         for line in _walk(settings["data"]["PUBLIC_URL"], self._namespace, self._documents):
             self._runner.say(line)
-        if not prerequisites.knows_clients(self._runner):
-            self._runner.say(
-                "Kourier does not tell who a client is (use-remote-address is off), so requests cannot be limited by"
-                " address: set CLIENT_ADDRESS=off for the gateway, or run knative/install."
-            )
 
     def _of(self, *kinds: str, group: str = "") -> list[Document]:
         return of_kind(self._documents, *kinds, group=group)

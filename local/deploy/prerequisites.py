@@ -151,10 +151,13 @@ def install(runner: Runner, *, issuer_email: str) -> None:
 def knows_clients(runner: Runner) -> bool:
     """Whether Kourier tells who a client is."""
     config = ("kubectl", "-n", "knative-serving", "get", "configmap", "config-kourier")
+    service = ("kubectl", "-n", "kourier-system", "get", "service", "kourier")
     try:
-        return runner.dry_run or runner.ask(*config, "-o", "jsonpath={.data.use-remote-address}") == "true"
+        told = runner.ask(*config, "-o", "jsonpath={.data.use-remote-address}")
+        policy = runner.ask(*service, "-o", "jsonpath={.spec.externalTrafficPolicy}")
     except DeployError:
         return False
+    return runner.dry_run or (told, policy) == ("true", "Local")
 
 
 def _crds(runner: Runner) -> set[str]:

@@ -37,6 +37,8 @@ class Wanted:
     tag: str
     #: Where people will reach it; empty for what the overlay says.
     url: str = ""
+    #: Whether Kourier tells who a client is; else all of them would share the limits of one address.
+    knows_clients: bool = True
 
     def image(self, target: str) -> str:
         """The whole name of one of IMAGES."""
@@ -81,7 +83,7 @@ def render(wanted: Wanted) -> list[Document]:
     with tempfile.TemporaryDirectory(prefix="video2mp3-deploy-") as folder:
         # kustomize takes no absolute path for what it builds on.
         base = os.path.relpath(OVERLAYS / wanted.overlay, Path(folder).resolve())
-        on_top = {"resources": [base], "images": _images(wanted), **_address(wanted.url)}
+        on_top = {"resources": [base], "images": _images(wanted), **_changes(wanted)}
         (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(on_top))
         return [document for document in yaml.safe_load_all(_kustomize(folder)) if document]
 
@@ -129,20 +131,34 @@ def _images(wanted: Wanted) -> list[dict[str, str]]:
     ]
 
 
-def _address(url: str) -> dict[str, object]:
-    """What puts an address of one's own in the place of the overlay's."""
-    if not url:
-        return {}
+def _changes(wanted: Wanted) -> dict[str, object]:
+    """What is to be other than the overlay says: address and limits."""
+    changes: dict[str, list[object]] = {"patches": [], "configMapGenerator": []}
+    if not wanted.knows_clients:
+        off = {"name": "gateway", "behavior": "merge", "literals": ["CLIENT_ADDRESS=off"]}
+        changes["configMapGenerator"].append(off)
+    if wanted.url:
+        patches, settings = _address(wanted.url)
+        changes["patches"] += patches
+        changes["configMapGenerator"].append(settings)
+    return {name: value for name, value in changes.items() if value}
+
+
+def _address(url: str) -> tuple[list[dict[str, object]], dict[str, object]]:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise DeployError(f"--url must be http://NAME or https://NAME, not {url!r}.")
     rename = yaml.safe_dump([{"op": "replace", "path": "/metadata/name", "value": parts.hostname}])
-    named = [
+    named: list[dict[str, object]] = [
         {"target": {"kind": kind}, "patch": rename, "options": {"allowNameChange": True}}
         for kind in ("DomainMapping", "ClusterDomainClaim")
     ]
-    settings = {"name": "settings", "behavior": "merge", "literals": [f"PUBLIC_URL={url.rstrip('/')}"]}
-    return {"patches": named, "configMapGenerator": [settings]}
+    settings: dict[str, object] = {
+        "name": "settings",
+        "behavior": "merge",
+        "literals": [f"PUBLIC_URL={url.rstrip('/')}"],
+    }
+    return named, settings
 
 
 def _kustomize(folder: str) -> str:

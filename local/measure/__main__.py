@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from local.measure import burst, convert, hop, machine, memory, start, stores, upload
+from local.measure import burst, convert, gateway, hop, machine, memory, start, stores, upload
 from local.measure.figures import Figure, table
 
 
@@ -24,6 +24,7 @@ class Part(StrEnum):
 
     CONVERT = "convert"
     UPLOAD = "upload"
+    GATEWAY = "gateway"
     START = "start"
     BURST = "burst"
     HOP = "hop"
@@ -34,6 +35,7 @@ class Part(StrEnum):
 _MEASURES: Final[dict[Part, Callable[..., list[Figure]]]] = {
     Part.CONVERT: convert.measure,
     Part.UPLOAD: upload.measure,
+    Part.GATEWAY: gateway.measure,
     Part.START: start.measure,
     Part.BURST: burst.measure,
     Part.HOP: hop.measure,

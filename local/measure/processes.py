@@ -169,12 +169,24 @@ class Server:
         Raises:
             OSError: the system does not tell.
         """
-        pid = self._process.pid
-        [worker] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        held = _held_bytes(int(worker), name)
+        [worker] = self.children()
+        held = _held_bytes(worker, name)
         if held is None:
             raise OSError(f"the worker has no {name}")
         return held
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def children(self) -> list[int]:
+        """Its child processes.
+
+        Raises:
+            OSError: the system does not tell.
+        """
+        return [int(word) for word in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def cpu_seconds(self) -> float | None:
         """CPU time of it and of its children that ended; None where the system does not tell."""

@@ -31,13 +31,11 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
     mebibytes, repeats = (32, 2) if quick else (1024, 8)
     home = Home(folder / "state")
     ours, theirs = free_port(), free_port()
-    video2mp3 = str(Path(sys.executable).with_name("video2mp3"))
     stored = folder / "stored"
-    serve = [video2mp3, "serve", "--port", str(ours), "--state", str(home.directory)]
     peer = [sys.executable, "-P", "-m", "local.measure.peer", str(theirs), str(stored)]
     figures = []
     with (
-        Server(serve, port=ours, log=folder / "log") as server,
+        Server(server_command(ours, home), port=ours, log=folder / "log") as server,
         Server(peer, port=theirs, log=folder / "log-2") as bare,
     ):
         server.wait()
@@ -45,22 +43,22 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
         for kind in (raw, multipart):
             parts = Body(kind, home.token, mebibytes)
 
-            def receive(parts: Body = parts) -> float:
-                _prime(folder / "prime", parts)
-                return _receive(server, parts, home)
+            def ours_takes(parts: Body = parts) -> float:
+                prime(folder / "prime", parts)
+                return receive(server, parts, home)
 
             def take(parts: Body = parts) -> float:
-                _prime(folder / "prime", parts)
+                prime(folder / "prime", parts)
                 seconds = _seconds(bare, parts)[0]
                 stored.unlink()
                 return seconds
 
             # What a first upload loads, and what the host has to be asked for, is not measured.
             for _ in range(_WARM):
-                receive()
+                ours_takes()
                 take()
             pairs: list[Pair] = []
-            for one, other in interleaved(repeats, receive, take):
+            for one, other in interleaved(repeats, ours_takes, take):
                 pairs.append((mebibytes / one, mebibytes / other))
                 say(f"{kind.__name__}, pair {len(pairs)} of {repeats}: {one:.2f} s beside {other:.2f} s")
             figures.append(compared(f"upload {mebibytes} MiB: {kind.__name__}", "MiB/s", pairs, _LEAST))
@@ -123,7 +121,7 @@ def boxes(size_bytes: int) -> bytes:
     return kind + (1).to_bytes(4, "big") + b"mdat" + (size_bytes - len(kind)).to_bytes(8, "big")
 
 
-def _prime(path: Path, parts: Body) -> None:
+def prime(path: Path, parts: Body) -> None:
     """Fill as much page cache as an upload will, and free it.
 
     A virtual machine gives free memory back to its host within seconds and pays for getting it again; the side that
@@ -141,7 +139,13 @@ def _seconds(server: Server, parts: Body) -> tuple[float, bytes]:
     return time.perf_counter() - began, body
 
 
-def _receive(server: Server, parts: Body, home: Home) -> float:
+def server_command(port: int, home: Home) -> list[str]:
+    """How the one-process server is started on a state directory."""
+    video2mp3 = str(Path(sys.executable).with_name("video2mp3"))
+    return [video2mp3, "serve", "--port", str(port), "--state", str(home.directory)]
+
+
+def receive(server: Server, parts: Body, home: Home) -> float:
     """Upload, then wait until the job is over and take it away: only the upload is measured."""
     seconds, body = _seconds(server, parts)
     job_id = json.loads(body)["id"]

@@ -99,6 +99,18 @@ def test_images_and_address_of_ones_own(path: str, overlay: str, monkeypatch: py
     assert secrets_of(documents) == secrets_of(usual)
 
 
+def test_limits_where_clients_are_not_known(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All clients would share the limits of one address, so there are none, in a revision of its own."""
+    monkeypatch.setenv("PATH", path)
+    told = {}
+    for known in (True, False):
+        documents = render(Wanted("minikube", "dev.local/video2mp3-", "dev", knows_clients=known))
+        [config] = [each for each in of_kind(documents, "ConfigMap") if name_of(each).startswith("gateway-")]
+        told[name_of(config)] = config["data"]["CLIENT_ADDRESS"]
+        assert name_of(config) in str(of_kind(documents, "Service"))
+    assert sorted(told.values()) == ["off", "on"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -171,6 +171,8 @@ def test_a_vendors_error_behind_ours(caplog: pytest.LogCaptureFixture) -> None:
     error.__cause__ = RuntimeError(SECRET)
     answer = client_of("jobs", raising(error)).get("/test")
     assert (answer.status_code, "hunter2" in answer.text) == (503, False)
+    # The gateway has nothing else of it.
+    assert json.loads(answer.headers["X-Problem"]) == answer.json
     [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert record.exc_info is not None
 

@@ -171,7 +171,7 @@ def run(*arguments: str) -> Any:
 def test_everything_is_measured_unless_parts_are_named(measured: list[str]) -> None:
     """Without names every part runs, with names these in their order; quick reaches them."""
     assert run().exit_code == 0
-    assert measured == ["convert", "upload", "start", "burst", "hop", "stores", "memory"]
+    assert measured == ["convert", "upload", "gateway", "start", "burst", "hop", "stores", "memory"]
     measured.clear()
     assert run("burst", "start", "--quick").exit_code == 0
     assert measured == ["burst quick", "start quick"]
