@@ -1,6 +1,7 @@
 """The way of one video through nginx, in front of the whole local server."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,20 +9,23 @@ import requests
 
 from tests.acceptance.conftest import video
 from tests.gateway.nginx import Nginx
+from tests.support.clusters import settings_on_servers
 from tests.support.serving import PASSWORD, Api, Served, eventually
 from tests.support.streams import Events
 
 __all__ = ["video"]
 
 
-@pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """Nginx before a server with everything in one process."""
+@pytest.fixture(scope="module", params=["one process", "services"])
+def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """Nginx before a server with everything in one process, and before one with a process per function."""
     folder = tmp_path_factory.mktemp("walk")
-    with Served(folder / "state") as served:
+    services = request.param == "services"
+    with ExitStack() as stack:
+        env = stack.enter_context(settings_on_servers(folder)) if services else {}
+        served = stack.enter_context(Served(folder / "state", services=services, env=env))
         upstream = served.url.replace("localhost", "127.0.0.1")
-        with Nginx(folder, UPSTREAM=upstream) as nginx:
-            yield nginx
+        yield stack.enter_context(Nginx(folder, UPSTREAM=upstream))
 
 
 @pytest.mark.parametrize("way", ["form", "length", "chunks"])
