@@ -8,7 +8,7 @@ from typing import Final
 
 import yaml
 
-from local.deploy import credentials, prerequisites
+from local.deploy import credentials, patience, prerequisites
 from local.deploy.rendering import IMAGES, ROOT, Document, Wanted, name_of, namespace_of, of_kind, render
 from local.deploy.runner import DeployError, Runner
 
@@ -67,6 +67,9 @@ class _Deployment:
         self._apply(self._of(*_TRIGGERS))
         for kind in ("Broker", "SinkBinding", *_TRIGGERS):
             self._ready(kind.lower(), self._of(kind))
+        if not self._of("RabbitmqCluster"):
+            run.step("Consumer timeout of your RabbitMQ")
+            patience.extend(self._namespace, run)
         self._domain()
         self._tell()
 
@@ -96,22 +99,11 @@ class _Deployment:
 
     def _broker(self) -> None:
         self._runner.step("Broker")
-        policies = self._of("Policy")
-        self._apply([*self._of("RabbitmqBrokerConfig"), *policies, *self._of("Broker")])
+        self._apply([*self._of("RabbitmqBrokerConfig"), *self._of("Broker")])
         # Ready it is only when its dead-letter sink is there; the functions need no more than its address.
         for broker in self._of("Broker"):
             what = f"broker/{name_of(broker)}"
             self._kubectl("wait", what, "--for=condition=Addressable", "--timeout=600s", why=("describe", what))
-        for policy in policies:
-            what = f"policies.rabbitmq.com/{name_of(policy)}"
-            try:
-                self._kubectl("wait", what, "--for=condition=Ready", "--timeout=60s")
-            except DeployError:
-                timeout = policy["spec"]["definition"]["consumer-timeout"]
-                self._runner.say(
-                    "This RabbitMQ does not take a consumer timeout by policy (versions before 3.12 don't). Set"
-                    f" `consumer_timeout = {timeout}` in its rabbitmq.conf, or long queues are delivered twice."
-                )
 
     def _functions(self) -> None:
         self._runner.step("Functions")
