@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from functions.common.errors import SettingError
-from functions.common.tokens import ALGORITHM, AUDIENCE, ISSUER, Verifier
+from functions.common.tokens import ALGORITHM, AUDIENCE, ISSUER
 
 
 class Issuer:
@@ -38,8 +38,8 @@ class Issuer:
         self.token_seconds = token_seconds
         public: dict[str, Any] = jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
         self._public = {**public, "kid": _thumbprint(public), "use": "sig", "alg": ALGORITHM}
-        #: Checks the tokens that are issued here.
-        self.verifier = Verifier(json.dumps(self.jwks()))
+        #: Which of the public keys its tokens are checked with.
+        self.key_id: str = self._public["kid"]
 
     def issue(self, account_id: str, email: str) -> str:
         """Make an access token for an account."""
@@ -53,7 +53,7 @@ class Issuer:
             "exp": moment + self.token_seconds,
             "jti": uuid.uuid4().hex,
         }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._public["kid"]})
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self.key_id})
 
     def jwks(self) -> dict[str, list[dict[str, Any]]]:
         """The public key as a JSON Web Key Set (RFC 7517)."""

@@ -1,5 +1,6 @@
 """auth over HTTP: /register, /login, /validate, /password and the public keys."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import flask
@@ -9,13 +10,12 @@ from werkzeug.routing import Map, Rule
 
 from functions.common.app import backends, dispatch
 from functions.common.bearer import principal
-from functions.common.errors import Invalid, Malformed, Unauthorized
+from functions.common.errors import Invalid, Malformed, SettingError, Unauthorized
 
 if TYPE_CHECKING:
     from functions.auth.accounts import Accounts
     from functions.auth.failures import Failures
     from functions.auth.issuing import Issuer
-    from functions.common.tokens import Verifier
 
 
 def auth(request: Request) -> Response:
@@ -55,20 +55,20 @@ def _login(request: Request) -> Response:
 
 
 def _validate(request: Request) -> Response:
-    return flask.jsonify(dict(principal(request, _verifier()).claims))
+    return flask.jsonify(dict(principal(request, backends().verifier).claims))
 
 
 def _password(request: Request) -> Response:
     from functions.auth import service
 
-    who = principal(request, _verifier())
+    who = principal(request, backends().verifier)
     fields = _fields(request, "old", "new")
     service.change_password(who.account_id, fields["old"], fields["new"], accounts=_accounts(), failures=_failures())
     return Response(status=204)
 
 
 def _jwks(_request: Request) -> Response:
-    return flask.jsonify(_issuer().jwks())
+    return flask.jsonify(json.loads(backends().config.token_jwks))
 
 
 def _accounts() -> "Accounts":
@@ -87,11 +87,10 @@ def _issuer() -> "Issuer":
     from functions.auth.issuing import issuer
 
     config = backends().config
-    return issuer(config.token_private_key, config.token_seconds)
-
-
-def _verifier() -> "Verifier":
-    return _issuer().verifier
+    made = issuer(config.token_private_key, config.token_seconds)
+    if made.key_id not in backends().verifier.key_ids:
+        raise SettingError("TOKEN_JWKS lacks the public half of TOKEN_PRIVATE_KEY: nobody would take the tokens")
+    return made
 
 
 def _fields(request: Request, *names: str) -> dict[str, str]:

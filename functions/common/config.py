@@ -10,7 +10,7 @@ from functions.common.errors import SettingError
 
 #: What each function cannot start without.
 NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "auth": ("DATABASE_URL", "TOKEN_PRIVATE_KEY"),
+    "auth": ("DATABASE_URL", "TOKEN_PRIVATE_KEY", "TOKEN_JWKS"),
     "upload": ("DATABASE_URL", "BLOBS_URL", "BROKER_URL", "TOKEN_JWKS"),
     "convert": ("DATABASE_URL", "BLOBS_URL"),
     "notify": ("DATABASE_URL", "MAIL_URL", "PUBLIC_URL", "LINK_KEY"),

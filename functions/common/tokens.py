@@ -41,6 +41,11 @@ class Verifier:
             raise SettingError("TOKEN_JWKS is not a JSON Web Key Set") from error
         self._keys = {key.key_id: key for key in keys if key.key_type == "OKP"}
 
+    @property
+    def key_ids(self) -> frozenset[str | None]:
+        """Which keys it knows."""
+        return frozenset(self._keys)
+
     def verify(self, token: str) -> Principal:
         """Check a token's signature, issuer, audience and times.
 

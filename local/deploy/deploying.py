@@ -138,9 +138,8 @@ class _Deployment:
 
     def _apply(self, documents: Sequence[Document]) -> None:
         if documents:
-            names = ", ".join(f"{document['kind']} {name_of(document)}" for document in documents)
             given = yaml.safe_dump_all(documents)
-            self._runner.run("kubectl", "apply", "-f", "-", given=given, shown=names)
+            self._runner.run("kubectl", "apply", "-f", "-", given=given, shown=_names(documents))
 
     def _ready(self, kind: str, documents: Iterable[Document]) -> None:
         names = [f"{kind}/{name_of(document)}" for document in documents]
@@ -166,19 +165,28 @@ def remove(wanted: Wanted, runner: Runner, *, data: bool) -> None:
     documents = render(wanted)
     namespace = namespace_of(documents)
     gone = [document for document in reversed(documents) if document["kind"] != "Namespace"]
-    runner.step("Everything but Secrets and volumes")
-    # Whoever refers to others goes first, so that nothing is retried against what is gone.
-    first = [*_TRIGGERS, *_DOMAIN, "SinkBinding", "Service", "Broker"]
-    ordered = sorted(gone, key=lambda each: first.index(each["kind"]) if each["kind"] in first else len(first))
-    shown = f"{len(ordered)} objects"
-    given = yaml.safe_dump_all(ordered)
-    runner.run("kubectl", "delete", "--ignore-not-found", "-f", "-", given=given, shown=shown)
+    events = [*of_kind(gone, *_TRIGGERS, "Broker"), *of_kind(gone, "SinkBinding")]
+    begin = ("kubectl", "-n", namespace)
+    runner.step("Triggers and broker")
+    runner.run(
+        "kubectl", "delete", "--ignore-not-found", "-f", "-", given=yaml.safe_dump_all(events), shown=_names(events)
+    )
+    # Their queues are taken away by an operator, which needs RabbitMQ and its Secret for that.
+    topology = ",".join(f"{kind}.rabbitmq.com" for kind in ("bindings", "queues", "exchanges", "policies"))
+    runner.run(*begin, "wait", topology, "--all", "--for=delete", "--timeout=120s", why=(*begin, "get", topology))
+    runner.step("Everything else but Secrets and volumes")
+    rest = [document for document in gone if document not in events]
+    runner.run("kubectl", "delete", "--ignore-not-found", "-f", "-", given=yaml.safe_dump_all(rest), shown=_names(rest))
     # Settings that were replaced by later ones stand under names of their own.
     ours = ("-l", "app.kubernetes.io/part-of=video2mp3")
     runner.run("kubectl", "-n", namespace, "delete", "configmaps", "--ignore-not-found", *ours)
     if data:
         runner.step("The namespace, with Secrets and volumes")
         runner.run("kubectl", "delete", "namespace", namespace, "--ignore-not-found")
+
+
+def _names(documents: Iterable[Document]) -> str:
+    return ", ".join(f"{document['kind']} {name_of(document)}" for document in documents)
 
 
 def _build(wanted: Wanted, runner: Runner) -> None:

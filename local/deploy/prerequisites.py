@@ -146,6 +146,8 @@ def install(runner: Runner, *, issuer_email: str) -> None:
         issuer = "kind: ClusterIssuer\nname: letsencrypt\n"
         _patch(runner, "knative-serving", "config-certmanager", {"issuerRef": issuer})
         _patch(runner, "knative-serving", "config-network", {"external-domain-tls": "Enabled"})
+        # Whether it looks after certificates it decides at its start.
+        runner.run("kubectl", "-n", "knative-serving", "rollout", "restart", "deployment/controller")
 
 
 def knows_clients(runner: Runner) -> bool:

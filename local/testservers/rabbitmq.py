@@ -13,7 +13,7 @@ from local.testservers.server import HOST, Server
 #: The program of this name on PATH would change the user; this one runs as anybody.
 _PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _USER: Final = "video2mp3"
-#: A consumer may hold a message as long as the slowest conversion with all its retries (docs/operations.md).
+#: A consumer may hold a message as long as the slowest conversion with all its retries (docs/operate.md).
 _CONSUMER_TIMEOUT_MS: Final = 7 * 24 * 3600 * 1000
 
 

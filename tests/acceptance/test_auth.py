@@ -15,6 +15,7 @@ import pytest
 import requests
 from requests.auth import HTTPBasicAuth
 
+from local.server.state import settings
 from tests.support.serving import PASSWORD, Api, Served
 
 _AT_ONCE = 150
@@ -322,6 +323,35 @@ def test_the_published_key_checks_tokens(server: Served) -> None:
 def _thumbprint(jwk: dict[str, Any]) -> str:
     required = json.dumps({name: jwk[name] for name in ("crv", "kty", "x")}, sort_keys=True, separators=(",", ":"))
     return urlsafe_b64encode(hashlib.sha256(required.encode()).digest()).rstrip(b"=").decode()
+
+
+def test_a_key_is_replaced_without_logging_anybody_out(tmp_path: Path) -> None:
+    """While both public keys are known, tokens of both private keys hold; none is given that nobody would take."""
+    state = tmp_path / "state"
+    with Served(state) as served:
+        old = served.account()
+        [old_key] = served_keys(old)
+    fresh = settings(tmp_path / "other", env={})
+    [new_key] = json.loads(fresh["TOKEN_JWKS"])["keys"]
+    both = {"TOKEN_PRIVATE_KEY": fresh["TOKEN_PRIVATE_KEY"], "TOKEN_JWKS": json.dumps({"keys": [old_key, new_key]})}
+    with Served(state, env=both) as served:
+        old.url = served.url
+        new = served.account()
+        assert served_keys(new) == [old_key, new_key]
+        for api, key in ((old, old_key), (new, new_key)):
+            token = api.headers["Authorization"].split()[1]
+            assert jwt.get_unverified_header(token)["kid"] == key["kid"]
+            assert [api.call("POST", "/validate").status_code, api.call("GET", "/jobs").status_code] == [200, 200]
+    alone = {**both, "TOKEN_JWKS": json.dumps({"keys": [old_key]})}
+    with Served(state, env=alone) as served:
+        assert _login(served, "someone@example.com", PASSWORD).status_code == 500
+        assert "TOKEN_JWKS lacks the public half" in served.log()
+
+
+def served_keys(api: Api) -> list[dict[str, Any]]:
+    """The public keys that auth tells."""
+    keys: list[dict[str, Any]] = api.call("GET", "/.well-known/jwks.json").json()["keys"]
+    return keys
 
 
 def test_other_methods_and_paths_are_problems(server: Served) -> None:

@@ -302,7 +302,7 @@ def test_minikube_has_room() -> None:
         memory += count * mebibytes(only["resources"]["requests"]["memory"])
     [cluster] = of_kind(documents("minikube"), "RabbitmqCluster")
     requests = cluster["spec"]["resources"]["requests"]
-    # Three triggers and the broker have a dispatcher and a dead-letter dispatcher each, and there is the ingress.
+    # A dispatcher and a dead-letter dispatcher for each trigger, a dead-letter dispatcher for the broker, the ingress.
     eventing = 8
     assert cpu + cores(requests["cpu"]) + eventing * 0.01 < 1.5
     assert memory + mebibytes(requests["memory"]) + eventing * 32 < 3_500
