@@ -14,7 +14,7 @@ from local.deploy.runner import DeployError, Runner
 #: What the minikube overlay's images are called: a registry of this name does not exist, so nobody asks one.
 _LOCAL: str = "dev.local/video2mp3-"
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 _output = Console(highlight=False, soft_wrap=True)
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -77,19 +77,23 @@ def remove_command(
 
 
 def _is_minikube(runner: Runner, overlay: str) -> bool:
-    if runner.dry_run:
-        return overlay == "minikube"
-    try:
-        return runner.ask("kubectl", "config", "current-context").strip() == "minikube"
-    except DeployError:
-        return False
+    return overlay == "minikube" if runner.dry_run else runner.context == "minikube"
 
 
 def _run(work: Callable[[Runner], None], *, dry_run: bool) -> None:
     try:
-        work(Runner(_output, dry_run=dry_run))
+        work(Runner(_output, dry_run=dry_run, context="" if dry_run else _context()))
     except DeployError as error:
         _fail(str(error))
+
+
+def _context() -> str:
+    """The current context, which all commands of this run are for."""
+    try:
+        return Runner(_output, dry_run=False).ask("kubectl", "config", "current-context").strip()
+    except DeployError:
+        # Inside a pod there is none, and kubectl finds its way all the same.
+        return ""
 
 
 def _fail(text: str) -> NoReturn:

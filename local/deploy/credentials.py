@@ -2,15 +2,15 @@
 
 import base64
 import json
+import re
 import secrets
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Final
 
-from local.deploy.rendering import Document, name_of, of_kind, secrets_of
-from local.deploy.runner import DeployError, Runner
-from local.server.state import settings
+from functions.auth.issuing import Issuer
+from local.deploy.rendering import name_of, of_kind, secrets_of
+from local.deploy.runner import DeployError, Document, Runner
+from local.server.state import new_secrets
 
 #: Keys of our own: which settings each Secret holds.
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -19,7 +19,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "link-key": ("LINK_KEY",),
 }
 #: Servers in the namespace: the Secret that tells functions how to reach each, with its server's password in it.
-_SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+SERVERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "mysql": (
         "database",
         {"DATABASE_URL": "mysql+pymysql://video2mp3:{password}@mysql:3306/video2mp3?charset=utf8mb4"},
@@ -67,14 +67,13 @@ def provide(documents: Iterable[Document], namespace: str, runner: Runner) -> No
     inside = [name_of(document) for document in of_kind(documents, "StatefulSet", "Deployment")]
     made = {"token-key", "token-jwks", "link-key"}
     for server in inside:
-        if server in _SERVERS:
-            made |= {server, _SERVERS[server][0]}
+        if server in SERVERS:
+            made |= {server, SERVERS[server][0]}
             _make_server(server, wanted, store)
-    missing = sorted(wanted - made)
-    for name in missing:
-        store.require(name)
+    theirs = sorted(wanted - made)
+    store.require(theirs)
     for name in ("rabbitmq", "bridge-rabbitmq"):
-        if name in missing:
+        if name in theirs:
             runner.run("kubectl", "-n", namespace, "label", "secret", name, _SEEN, "--overwrite")
 
 
@@ -111,11 +110,22 @@ class _Store:
         self._runner.run("kubectl", "create", "-f", "-", given=json.dumps(document), shown=shown)
         self._there.add(name)
 
-    def require(self, name: str) -> None:
+    def require(self, names: Iterable[str]) -> None:
+        """See that these are there and say what they have to."""
         if self._runner.dry_run:
-            self._runner.say(f"Secret {name} has to be there: {self._line(name)}")
-        elif not self.has(name):
-            raise DeployError(f"The Secret {name} is missing. Make it (docs/deploy.md):\n{self._line(name)}")
+            for name in names:
+                self._runner.say(f"Secret {name} has to be there: {self._line(name)}")
+            return
+        wrong = {}
+        for name in names:
+            keys = set(re.findall(r"(?:^|--from-literal=)(\w+)=", BY_HAND.get(name, "")))
+            if not self.has(name):
+                wrong[name] = "is missing"
+            elif absent := sorted(keys - self.read(name).keys()):
+                wrong[name] = f"has no {' and no '.join(absent)}"
+        if wrong:
+            lines = [f"The Secret {name} {what}: {self._line(name)}" for name, what in wrong.items()]
+            raise DeployError("\n".join((*lines, "docs/deploy.md tells more.")))
 
     def _line(self, name: str) -> str:
         literal = BY_HAND.get(name, "KEY=VALUE")
@@ -123,24 +133,34 @@ class _Store:
 
 
 def _make_keys(wanted: set[str], store: _Store) -> None:
-    if "token-key" in wanted and store.has("token-key") != store.has("token-jwks"):
+    if store.has("token-jwks") and not store.has("token-key"):
         raise DeployError(
-            "Of the Secrets token-key and token-jwks only one is there, and they belong together: bring the other back,"
-            " or delete it too; new ones end everybody's login."
+            "The Secret token-jwks is there, but not token-key, its private half: bring it back, or delete token-jwks"
+            " too; new ones end everybody's login."
         )
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = settings(Path(folder), env={})
+    fresh = new_secrets()
+    if store.has("token-key") and not store.has("token-jwks"):
+        # The run before this one broke off between the two.
+        key = _value(store, "token-key", "TOKEN_PRIVATE_KEY")
+        fresh["TOKEN_JWKS"] = json.dumps(Issuer(key, token_seconds=1).jwks())
     for name, keys in _KEYS.items():
         if name in wanted and not store.has(name):
             store.make(name, {key: fresh[key] for key in keys})
 
 
+def _value(store: _Store, name: str, key: str) -> str:
+    values = store.read(name)
+    if key not in values:
+        raise DeployError(f"The Secret {name} has no {key}.")
+    return values[key]
+
+
 def _make_server(server: str, wanted: set[str], store: _Store) -> None:
-    client, urls = _SERVERS[server]
+    client, urls = SERVERS[server]
     password = secrets.token_hex(24)
     if server in wanted:
         if store.has(server):
-            password = store.read(server)["password"]
+            password = _value(store, server, "password")
         elif store.has(client):
             raise DeployError(
                 f"The Secret {client} is there, but not {server}, the password of the server in the namespace: bring"

@@ -1,12 +1,12 @@
 """What has to be on a cluster before anything of ours, and how it gets there."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from local.deploy.rendering import Document
-from local.deploy.runner import DeployError, Runner
+from local.deploy.runner import DeployError, Document, Runner
 
 _GITHUB: Final = "https://github.com"
 
@@ -21,8 +21,9 @@ class Prerequisite:
     files: tuple[str, ...]
     #: A kind that only it brings.
     crd: str
-    #: Its namespace, whose Deployments have to be available.
+    #: The namespace, and in it a Deployment that the last of its files brings.
     namespace: str
+    deployment: str
 
 
 def _release(repository: str, tag: str, *files: str) -> tuple[str, ...]:
@@ -37,6 +38,7 @@ PREREQUISITES: Final = (
         _release("cert-manager/cert-manager", "v1.21.2", "cert-manager.yaml"),
         "certificates.cert-manager.io",
         "cert-manager",
+        "cert-manager-webhook",
     ),
     Prerequisite(
         "Knative Serving",
@@ -44,6 +46,7 @@ PREREQUISITES: Final = (
         _release("knative/serving", "knative-v1.22.1", "serving-crds.yaml", "serving-core.yaml"),
         "services.serving.knative.dev",
         "knative-serving",
+        "webhook",
     ),
     Prerequisite(
         "Kourier",
@@ -51,6 +54,7 @@ PREREQUISITES: Final = (
         _release("knative-extensions/net-kourier", "knative-v1.22.0", "kourier.yaml"),
         "",
         "kourier-system",
+        "3scale-kourier-gateway",
     ),
     Prerequisite(
         "Knative Eventing",
@@ -58,6 +62,7 @@ PREREQUISITES: Final = (
         _release("knative/eventing", "knative-v1.22.2", "eventing-crds.yaml", "eventing-core.yaml"),
         "brokers.eventing.knative.dev",
         "knative-eventing",
+        "eventing-webhook",
     ),
     Prerequisite(
         "RabbitMQ cluster operator",
@@ -65,6 +70,7 @@ PREREQUISITES: Final = (
         _release("rabbitmq/cluster-operator", "v2.16.0", "cluster-operator.yml"),
         "rabbitmqclusters.rabbitmq.com",
         "rabbitmq-system",
+        "rabbitmq-cluster-operator",
     ),
     Prerequisite(
         "RabbitMQ messaging topology operator",
@@ -74,6 +80,7 @@ PREREQUISITES: Final = (
         ),
         "exchanges.rabbitmq.com",
         "rabbitmq-system",
+        "messaging-topology-operator",
     ),
     Prerequisite(
         "eventing-rabbitmq, the broker",
@@ -81,6 +88,7 @@ PREREQUISITES: Final = (
         _release("knative-extensions/eventing-rabbitmq", "knative-v1.22.1", "rabbitmq-broker.yaml"),
         "rabbitmqbrokerconfigs.eventing.knative.dev",
         "knative-eventing",
+        "rabbitmq-broker-webhook",
     ),
     Prerequisite(
         "eventing-rabbitmq, the source",
@@ -88,25 +96,46 @@ PREREQUISITES: Final = (
         _release("knative-extensions/eventing-rabbitmq", "knative-v1.22.1", "rabbitmq-source.yaml"),
         "rabbitmqsources.sources.knative.dev",
         "knative-sources",
+        "rabbitmq-controller-manager",
     ),
 )
 
 
 def check(documents: Iterable[Document], runner: Runner) -> None:
-    """See that the cluster knows every kind that the documents are of.
+    """See that the cluster knows every kind that the documents are of, and that kn is at hand.
 
     Raises:
         DeployError: it does not; the text names what is missing.
     """
-    kinds = {(document["apiVersion"].rpartition("/")[0], document["kind"]) for document in documents}
-    wanted = [each for each in PREREQUISITES if each.crd and _is_used(each.crd, kinds)]
+    runner.say(f"context: {runner.context or 'the current one'}")
+    used = {_crd(document) for document in documents}
     # Exchanges and queues are the broker's own doing.
-    wanted += [each for each in PREREQUISITES if each.crd == "exchanges.rabbitmq.com" and each not in wanted]
-    there = _crds(runner)
-    runner.say(f"needed: {', '.join(each.name for each in wanted)}")
+    wanted = [each for each in PREREQUISITES if each.crd in used or each.crd == "exchanges.rabbitmq.com"]
+    runner.say(f"needed: {'; '.join(each.name for each in wanted)}")
+    if runner.dry_run:
+        return
+    there = kinds(runner)
     missing = [each.name for each in wanted if each.crd not in there]
-    if missing and not runner.dry_run:
-        raise DeployError(f"The cluster lacks {', '.join(missing)}: run knative/install, or install it your own way.")
+    if missing:
+        raise DeployError(f"The cluster lacks {'; '.join(missing)}. Run knative/install, or install it your own way.")
+    if shutil.which("kn") is None:
+        raise DeployError("kn is not installed, or not on PATH (docs/deploy.md).")
+
+
+def known(documents: Iterable[Document], runner: Runner) -> list[Document]:
+    """Those of the documents whose kinds the cluster has."""
+    there = kinds(runner)
+    return [each for each in documents if runner.dry_run or not _is_custom(each) or _crd(each) in there]
+
+
+def kinds(runner: Runner) -> set[str]:
+    """The names of all CustomResourceDefinitions, as PLURAL.GROUP.
+
+    Raises:
+        DeployError: the cluster cannot be asked.
+    """
+    names = runner.ask("kubectl", "get", "customresourcedefinitions", "-o", "name")
+    return {line.partition("/")[2] for line in names.split()}
 
 
 def install(runner: Runner, *, issuer_email: str) -> None:
@@ -119,25 +148,27 @@ def install(runner: Runner, *, issuer_email: str) -> None:
     Raises:
         DeployError: it cannot go on; the next run goes on from there.
     """
-    there = _crds(runner)
-    namespaces = runner.ask("kubectl", "get", "namespaces", "-o", "name")
     for each in PREREQUISITES:
         runner.step(f"{each.name} {each.version}")
-        if each.crd in there if each.crd else f"namespace/{each.namespace}\n" in namespaces:
+        kubectl = ("kubectl", "-n", each.namespace)
+        if runner.ask(*kubectl, "get", "deployment", each.deployment, "--ignore-not-found", "-o", "name"):
             runner.say("is there already, in whatever version; it is left as it is.")
-            continue
-        for file in each.files:
-            # Server-side: some are too large for the annotation that kubectl would leave.
-            runner.run("kubectl", "apply", "--server-side", "--force-conflicts", "-f", file)
-        why = ("kubectl", "-n", each.namespace, "get", "pods")
+        else:
+            for file in each.files:
+                # Server-side: some are too large for the annotation that kubectl would leave.
+                runner.run("kubectl", "apply", "--server-side", "--force-conflicts", "-f", file)
         available = ("--for=condition=Available", "--all", "--timeout=600s")
-        runner.run("kubectl", "-n", each.namespace, "wait", "deployment", *available, why=why)
+        runner.run(*kubectl, "wait", "deployment", *available, why=(*kubectl, "get", "pods"))
     runner.step("Knative's settings")
     _patch(runner, "knative-serving", "config-network", {"ingress-class": "kourier.ingress.networking.knative.dev"})
     # Without these two nobody knows a client's address, and the gateway could limit nobody by it.
     _patch(runner, "knative-serving", "config-kourier", {"use-remote-address": "true"})
     local = json.dumps({"spec": {"externalTrafficPolicy": "Local"}})
-    runner.run("kubectl", "-n", "kourier-system", "patch", "service", "kourier", "--patch", local)
+    try:
+        runner.run("kubectl", "-n", "kourier-system", "patch", "service", "kourier", "--patch", local)
+    except DeployError as error:
+        # A Service that nobody outside reaches has no such policy.
+        runner.say(f"{error}\nClients' addresses stay unknown, and requests are limited by no address.")
     if issuer_email:
         runner.step("Certificates by Let's Encrypt")
         runner.run(
@@ -162,14 +193,13 @@ def knows_clients(runner: Runner) -> bool:
     return runner.dry_run or (told, policy) == ("true", "Local")
 
 
-def _crds(runner: Runner) -> set[str]:
-    names = runner.ask("kubectl", "get", "customresourcedefinitions", "-o", "name")
-    return {line.partition("/")[2] for line in names.split()}
+def _crd(document: Document) -> str:
+    """What the definition of a document's kind is called, were it one."""
+    return f"{document['kind'].lower()}s.{document['apiVersion'].rpartition('/')[0]}".replace("policys.", "policies.")
 
 
-def _is_used(crd: str, kinds: Iterable[tuple[str, str]]) -> bool:
-    plural, _, group = crd.partition(".")
-    return any(group == used and plural == f"{kind.lower()}s" for used, kind in kinds)
+def _is_custom(document: Document) -> bool:
+    return any(name in document["apiVersion"] for name in ("knative.dev/", "rabbitmq.com/"))
 
 
 def _patch(runner: Runner, namespace: str, name: str, data: dict[str, str]) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import yaml
 
-from local.deploy.runner import DeployError
+from local.deploy.runner import DeployError, Document
 
 ROOT: Final = Path(__file__).parents[2]
 OVERLAYS: Final = ROOT / "knative" / "overlays"
@@ -23,8 +23,6 @@ _CONTEXT: Final = (
     *("functions", "local", "eventing", "knative/gateway"),
     *("knative/Dockerfile", "pyproject.toml", "requirements-images.lock"),
 )
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True)

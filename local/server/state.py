@@ -95,7 +95,7 @@ def _secrets(directory: Path) -> dict[str, str]:
         temporary = path.with_suffix(f".{secrets.token_hex(8)}.new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump(_new_secrets(), file)
+            json.dump(new_secrets(), file)
         # Two first runs at once agree on whoever was faster.
         try:
             os.link(temporary, path)
@@ -107,7 +107,8 @@ def _secrets(directory: Path) -> dict[str, str]:
     return loaded
 
 
-def _new_secrets() -> dict[str, str]:
+def new_secrets() -> dict[str, str]:
+    """Fresh keys, by the settings that they are for."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
