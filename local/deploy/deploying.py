@@ -137,7 +137,7 @@ class _Deployment:
         try:
             # So that the functions' first revisions know it.
             why = (*self._kubectl, "describe", "sinkbinding")
-            self._runner.wait("the broker's address in it", left, seconds=_SINK_SECONDS, why=lambda _: why)
+            self._runner.wait("the broker's address", left, seconds=_SINK_SECONDS, why=lambda _: why)
         except DeployError as error:
             self._runner.say(f"{error}\nThe functions will learn of it by a second revision.")
 

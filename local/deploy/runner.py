@@ -111,7 +111,7 @@ class Runner:
             lines = [f"{name}: {state}" for name, state in missing.items()]
             if now - began > seconds:
                 more = shlex.join(self._pinned(why(next(iter(missing)))))
-                raise DeployError("\n".join((f"After {seconds:.0f} s still no {what}:", *lines, f"To see why: {more}")))
+                raise DeployError("\n".join((f"Waited {seconds:.0f} s in vain for {what}:", *lines, f"To see why: {more}")))
             if now - told > _TELL_SECONDS:
                 told = now
                 self.say("; ".join(lines))
