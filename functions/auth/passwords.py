@@ -13,6 +13,7 @@ from functions.common.memory import bound_what_is_kept
 AT_ONCE: Final = 2
 _WAIT_SECONDS: Final = 2.0
 _turns = threading.BoundedSemaphore(AT_ONCE)
+_loading = threading.Lock()
 
 
 def hash_password(password: str) -> str:
@@ -43,8 +44,14 @@ def _in_turn(work: Callable[[], object]) -> object:
         _turns.release()
 
 
-@cache
 def _scheme() -> Any:
+    # passlib loads its schemes when first asked, and two threads that ask at once may find it half done.
+    with _loading:
+        return _loaded()
+
+
+@cache
+def _loaded() -> Any:
     from passlib.hash import argon2
 
     bound_what_is_kept()

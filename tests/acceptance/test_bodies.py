@@ -148,7 +148,8 @@ def test_a_function_alone_refuses_a_gigabyte_unread(tmp_path: Path, gigabyte: Pa
 
 def test_the_one_process_server_refuses_a_gigabyte_unread(tmp_path: Path, gigabyte: Path, send: _Send) -> None:
     """The public paths and an unknown one, through the gateway."""
-    cases = (*(_CASES[function][0] for function in _PUBLIC), _Case("/no/such/path", 404))
+    # That path is the page's, which only gives.
+    cases = (*(_CASES[function][0] for function in _PUBLIC), _Case("/no/such/path", 405))
     with Served(tmp_path / "state") as server:
         _check(server, cases, lambda url, case: send(url, case, gigabyte), alone=False)
 

@@ -149,6 +149,30 @@ def test_a_turn_is_given_back_after_an_error(monkeypatch: pytest.MonkeyPatch) ->
             hash_password(PASSWORD)
 
 
+FIRST = """
+import sys, threading
+from functions.auth import passwords
+sys.setswitchinterval(1e-6)
+start, failures = threading.Barrier(4), []
+def first():
+    start.wait()
+    try:
+        passwords._scheme()
+    except Exception as error:
+        failures.append(error)
+threads = [threading.Thread(target=first) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+sys.exit(str(failures) if failures else 0)
+"""
+
+
+def test_the_first_logins_may_come_at_once() -> None:
+    """Passlib loads a scheme when it is first asked for, which several threads may do at the same moment."""
+    for _ in range(5):
+        assert subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=False).stderr == ""
+
+
 def test_nobodys_password(scheme: Scheme) -> None:
     """For an account that does not exist a hash of the same cost is checked, and nothing fits."""
     scheme.let.set()
