@@ -68,12 +68,11 @@ def deploy_command(
 def remove_command(
     overlay: Overlay = "minikube",
     *,
-    url: Url = "",
     data: Annotated[bool, typer.Option("--data", help="Remove Secrets, volumes and the namespace, too.")] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Take an overlay off the current kubectl context; what was stored stays, unless --data is given."""
-    _run(lambda runner: remove(Wanted(overlay, _LOCAL, "dev", url), runner, data=data), dry_run=dry_run)
+    _run(lambda runner: remove(Wanted(overlay, _LOCAL, "dev"), runner, data=data), dry_run=dry_run)
 
 
 def _is_minikube(runner: Runner, overlay: str) -> bool:
