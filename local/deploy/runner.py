@@ -111,7 +111,8 @@ class Runner:
             lines = [f"{name}: {state}" for name, state in missing.items()]
             if now - began > seconds:
                 more = shlex.join(self._pinned(why(next(iter(missing)))))
-                raise DeployError("\n".join((f"Waited {seconds:.0f} s in vain for {what}:", *lines, f"To see why: {more}")))
+                text = "\n".join((f"Waited {seconds:.0f} s in vain for {what}:", *lines, f"To see why: {more}"))
+                raise DeployError(text)
             if now - told > _TELL_SECONDS:
                 told = now
                 self.say("; ".join(lines))
