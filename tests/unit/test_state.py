@@ -69,7 +69,7 @@ def test_a_first_run_that_was_faster(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (tmp_path / "state" / "keys.json").write_bytes(keys)
         return {"LINK_KEY": "late"}
 
-    monkeypatch.setattr("local.server.state._new_secrets", late)
+    monkeypatch.setattr("local.server.state.new_secrets", late)
     assert settings(tmp_path / "state", env={})["LINK_KEY"] == first["LINK_KEY"]
     assert (tmp_path / "state" / "keys.json").read_bytes() == keys
 
