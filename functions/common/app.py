@@ -157,7 +157,7 @@ def problem(status: int, title: str, detail: str, members: Mapping[str, object] 
     response.status_code = status
     response.content_type = "application/problem+json"
     if status == 503:
-        # The gateway replaces the body of every 503, since most of those that it sees are not ours (nginx.conf).
+        # The gateway replaces the body of every 503, since it cannot tell ours from the platform's (knative/gateway).
         response.headers["X-Problem"] = flask.json.dumps(body)
     return response
 

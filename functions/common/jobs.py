@@ -56,7 +56,7 @@ def not_leased() -> ColumnElement[bool]:
 
 
 def silent() -> ColumnElement[bool]:
-    """A row in state receiving is there whose receiver gave no sign of life lately."""
+    """The source still arrives, but whoever receives it gave no sign of life lately."""
     quiet = jobs.c.due <= now() + seconds(RECEIVING_SECONDS - SILENT_SECONDS)
     return and_(jobs.c.state == State.RECEIVING, jobs.c.deleted.is_(None), quiet)
 
