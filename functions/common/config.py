@@ -74,6 +74,8 @@ class Config:
     convert_seconds: int
     #: Conversions that one process runs at once.
     convert_slots: int
+    #: Processors that conversions may use; 0 stands for all that this process has.
+    convert_cpus: int
     #: Scratch space of convert; empty for the system's own.
     work_dir: str
     #: When a download ends itself, before the platform cuts it; 0 stands for never.
@@ -135,6 +137,7 @@ def load(env: Mapping[str, str], *, function: str | None = None) -> Config:
         max_duration_seconds=_whole(env, "MAX_DURATION_SECONDS", 12 * 3600),
         convert_seconds=_whole(env, "CONVERT_SECONDS", 480),
         convert_slots=_whole(env, "CONVERT_SLOTS", 1, least=1),
+        convert_cpus=_whole(env, "CONVERT_CPUS", 0),
         work_dir=env.get("WORK_DIR", ""),
         download_seconds=_whole(env, "DOWNLOAD_SECONDS", 540),
         download_redirect=_choice(env, "DOWNLOAD_REDIRECT", ("0", "1")) == "1",

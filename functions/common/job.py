@@ -47,7 +47,6 @@ REASONS: Final = {
     "unreadable": "The file is damaged or in a format that cannot be read.",
     "truncated": "The file breaks off before its end; upload it again in full.",
     "too_long": "The recording is longer than this service converts.",
-    "too_large": "The MP3 would be larger than this service stores.",
     "encrypted": "The file is copy-protected (encrypted) and cannot be converted.",
     "empty_range": "Nothing is left between the chosen start and end.",
     "timed_out": "The conversion took longer than this service allows; try a shorter part.",

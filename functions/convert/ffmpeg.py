@@ -40,6 +40,13 @@ _INPUT_FLAGS: Final = (
     *("-probesize", "10M", "-analyzeduration", "10M"),
     *("-max_pixels", "33554432"),
 )
+#: What LAME takes, written out, so that a conversion of rate, format and channels comes before samples are counted.
+_LAME_SOUND: Final = (
+    "aformat=sample_fmts=fltp|s16p|s32p"
+    ":sample_rates=44100|48000|32000|22050|24000|16000|11025|12000|8000"
+    ":channel_layouts="
+)
+_LAYOUTS: Final = {None: "stereo|mono", 1: "mono", 2: "stereo"}
 _MEMORY_BYTES: Final = 1024**3
 _LINE_BYTES: Final = 4096
 _LOOK_SECONDS: Final = 0.2
@@ -52,7 +59,6 @@ class Limits:
 
     #: By time.monotonic.
     deadline: float | None
-    file_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -65,18 +71,24 @@ class Ended:
     stopped: str | None
 
 
-def encode_command(source: Path, target: Path, options: Options) -> list[str]:
-    """The command that makes an MP3 of the first audio stream."""
+def encode_command(source: Path, options: Options, *, first_sample: int = 0) -> list[str]:
+    """The command that writes MP3 frames of the first audio stream to standard output, behind an ID3v2 tag.
+
+    Args:
+        source: the file.
+        options: how to convert.
+        first_sample: the sample of the MP3 to begin with.
+    """
     window = []
     if options.start is not None:
         window += ["-ss", f"{options.start:.6f}"]
     if options.end is not None:
         window += ["-to", f"{options.end:.6f}"]
-    strength = ["-b:a", f"{options.bitrate}k"] if options.bitrate else ["-q:a", str(_quality(options))]
-    channels = [] if options.channels is None else ["-ac", str(options.channels)]
+    scale = quality(options)
+    strength = ["-b:a", f"{options.bitrate}k"] if scale is None else ["-q:a", str(scale)]
+    sound = _LAME_SOUND + _LAYOUTS[options.channels] + (f",atrim=start_sample={first_sample}" if first_sample else "")
     return [
         *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "verbose"),
-        *("-progress", "pipe:1", "-stats_period", "0.5"),
         *_INPUT_FLAGS,
         *("-vn", "-sn", "-dn"),
         *window,
@@ -84,9 +96,8 @@ def encode_command(source: Path, target: Path, options: Options) -> list[str]:
         *("-map", "0:a:0"),
         # Ogg keeps its tags on the stream, others on the file; the file's win.
         *("-map_metadata", "0:g", "-map_metadata", "0:s:a:0", "-map_chapters", "-1"),
-        *channels,
-        *("-c:a", "libmp3lame", *strength),
-        *("-id3v2_version", "4", "-f", "mp3", "-y", f"file:{target}"),
+        *("-af", sound, "-c:a", "libmp3lame", "-reservoir", "0", *strength),
+        *("-id3v2_version", "4", "-write_xing", "0", "-f", "mp3", "pipe:1"),
     ]
 
 
@@ -120,7 +131,7 @@ def run(
     folder: Path,
     limits: Limits,
     stop: Callable[[], str | None],
-    line: Callable[[str], None],
+    out: Callable[[bytes], None],
     said: Callable[[str], None],
 ) -> Ended:
     """Run a hardened command to its end; call from the thread that outlives it.
@@ -130,7 +141,7 @@ def run(
         folder: the private working directory.
         limits: what it may use.
         stop: asked several times a second; a text ends the process group at once.
-        line: given each line of standard output.
+        out: given standard output, piece by piece.
         said: given each line of standard error, from another thread.
     """
     process = subprocess.Popen(
@@ -145,7 +156,7 @@ def run(
     reader = threading.Thread(target=_drain, args=(process.stderr, said), daemon=True)
     reader.start()
     try:
-        stopped = _follow(process, limits.deadline, stop, line)
+        stopped = _follow(process, limits.deadline, stop, out)
     finally:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -159,13 +170,12 @@ def _follow(
     process: subprocess.Popen[bytes],
     deadline: float | None,
     stop: Callable[[], str | None],
-    line: Callable[[str], None],
+    out: Callable[[bytes], None],
 ) -> str | None:
     """Read standard output until the process ends or has to; return why it has to."""
     stdout = process.stdout
     assert stdout is not None  # noqa: S101 - it is a pipe
     os.set_blocking(stdout.fileno(), False)
-    rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stdout, selectors.EVENT_READ)
         while True:
@@ -174,15 +184,32 @@ def _follow(
                 if chunk == b"":
                     process.wait(None if deadline is None else max(1.0, deadline - time.monotonic()))
                     return None
-                *lines, rest = (rest + (chunk or b"")).split(b"\n")
-                rest = rest[-_LINE_BYTES:]
-                for text in lines:
-                    line(text.decode(errors="replace"))
+                if chunk:
+                    out(chunk)
             reason = stop()
             if reason is not None:
                 return reason
             if deadline is not None and time.monotonic() > deadline:
                 return "timed_out"
+
+
+class Lines:
+    """Puts pieces of text together to lines.
+
+    Args:
+        line: given each.
+    """
+
+    def __init__(self, line: Callable[[str], None]) -> None:
+        self._line = line
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece."""
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[-_LINE_BYTES:]
+        for text in lines:
+            self._line(text.decode(errors="replace"))
 
 
 def _drain(stream: IO[bytes] | None, said: Callable[[str], None]) -> None:
@@ -208,9 +235,8 @@ def _guards(limits: Limits) -> list[str]:
     if "setpriv" in tools:
         guards += ["setpriv", "--pdeathsig", "KILL", "--"]
     if "prlimit" in tools:
-        guards += ["prlimit", f"--as={_MEMORY_BYTES}", "--nofile=64", "--core=0"]
-        if limits.file_bytes is not None:
-            guards.append(f"--fsize={limits.file_bytes}")
+        # It writes to pipes alone, never to a file.
+        guards += ["prlimit", f"--as={_MEMORY_BYTES}", "--nofile=64", "--core=0", "--fsize=0"]
         if limits.deadline is not None:
             # More CPU time than wall-clock time on all cores together is a loop.
             # The soft limit's signal can be told from others, the hard one's cannot.
@@ -232,5 +258,8 @@ def _environment(folder: Path) -> Mapping[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "HOME": str(folder), "TMPDIR": str(folder)}
 
 
-def _quality(options: Options) -> int:
+def quality(options: Options) -> int | None:
+    """LAME's VBR scale, None for a constant bit rate."""
+    if options.bitrate is not None:
+        return None
     return 2 if options.quality is None else options.quality

@@ -22,6 +22,7 @@ def convert(request: Request) -> Response:
             seconds=config.convert_seconds,
             max_duration_seconds=config.max_duration_seconds,
             slots=config.convert_slots,
+            cpus=config.convert_cpus,
             work_dir=config.work_dir,
             crash_at=config.crash_at,
         ),

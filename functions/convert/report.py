@@ -18,8 +18,6 @@ _ENCODED: Final = re.compile(
     _PREFIX + r" {2}Output stream #0:0 \(audio\): \d{1,18} frames encoded \((\d{1,18}) samples\)"
 )
 _CUT_OFF: Final = re.compile(r"\[[^\]]{1,80}\] .{0,120}(?:File ended prematurely|partial file)")
-_NO_SPACE: Final = re.compile(r"\S.{0,200}: No space left on device")
-_RATE: Final = re.compile(r"(\d{1,9}) Hz")
 #: Codec tags of protected audio: Common Encryption (ISO 23001-7) and Apple's FairPlay.
 _ENCRYPTED: Final = re.compile(r"\((?:enca|drms) /")
 
@@ -33,7 +31,6 @@ class Report:
         #: Whether the file has an audio stream at all.
         self.has_audio = False
         self.encrypted = False
-        self.out_of_space = False
         #: A limit could not be set, so ffmpeg was not even started.
         self.not_started = False
         #: The file ended where more was to come.
@@ -41,10 +38,9 @@ class Report:
         #: Packets that were demuxed and frames that were decoded of them, or None before the end.
         self.packets: int | None = None
         self.frames: int | None = None
-        #: Audio that went into the encoder, in seconds, or None before the end.
-        self.encoded_seconds: float | None = None
+        #: Samples of each channel that went into the encoder, or None before the end.
+        self.encoded_samples: int | None = None
         self._in_output = False
-        self._rate: int | None = None
 
     def read(self, line: str) -> None:
         """Take one line of standard error."""
@@ -52,8 +48,6 @@ class Report:
             self._in_output = True
         elif line.startswith(("prlimit: ", "setpriv: ")):
             self.not_started = True
-        elif _NO_SPACE.match(line):
-            self.out_of_space = True
         elif _CUT_OFF.match(line):
             self.cut_off = True
         self._read_dump(line)
@@ -63,15 +57,12 @@ class Report:
         if self.declared_seconds is None and (match := _DURATION.match(line)):
             hours, minutes, seconds = match.groups()
             self.declared_seconds = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        if match := _AUDIO.match(line):
-            if not self._in_output:
-                self.has_audio = True
-                self.encrypted = self.encrypted or _ENCRYPTED.search(match[1]) is not None
-            elif rate := _RATE.search(match[1]):
-                self._rate = int(rate[1])
+        if (match := _AUDIO.match(line)) and not self._in_output:
+            self.has_audio = True
+            self.encrypted = self.encrypted or _ENCRYPTED.search(match[1]) is not None
 
     def _read_end(self, line: str) -> None:
         if match := _READ.match(line):
             self.packets, self.frames = int(match[1]), int(match[2])
-        elif (match := _ENCODED.match(line)) and self._rate:
-            self.encoded_seconds = int(match[1]) / self._rate
+        elif match := _ENCODED.match(line):
+            self.encoded_samples = int(match[1])

@@ -1,7 +1,7 @@
 """The finished MP3: read back in-process before anybody may have it, and its tags put in order."""
 
-import errno
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,18 +35,15 @@ def examine(path: Path) -> Mp3 | None:
     return Mp3(duration_seconds=info.length, sample_rate_hz=info.sample_rate)
 
 
-def keep_tags(path: Path) -> None:
-    """Leave the tags that people know, and none of what containers and muxers add.
+def keep_tags(tag: bytes) -> bytes:
+    """Of an ID3v2 tag leave what people know, and nothing of what containers and muxers add.
 
-    A tag that cannot be read is dropped whole: it is not worth a failed conversion.
-
-    Raises:
-        OSError: the file cannot be written.
+    One that cannot be read is dropped whole: it is not worth a failed conversion.
     """
     try:
-        given = ID3(path)
+        given = ID3(BytesIO(tag))
     except MutagenError:
-        return
+        return b""
     kept = ID3()
     for name in KEPT_TAGS:
         for frame in given.getall(name)[:1]:
@@ -56,9 +53,7 @@ def keep_tags(path: Path) -> None:
                 frame.encoding = 3
                 frame.text = [text]
                 kept.add(frame)
-    try:
-        given.delete(path)
-        if kept:
-            kept.save(path, v2_version=4)
-    except MutagenError as error:
-        raise OSError(errno.EIO, "the tags cannot be written") from error
+    written = BytesIO()
+    if kept:
+        kept.save(written, v2_version=4, padding=lambda _info: 0)
+    return written.getvalue()

@@ -18,10 +18,13 @@ from functions.common.errors import BlobMissing, Conflict, ServiceError, Unavail
 from functions.common.events import Notice
 from functions.common.job import Job, State, Stored
 from functions.common.waking import Foresight
-from functions.convert.encoding import Bounds, Failed, Stopped, encode
+from functions.convert.checking import Failed, Stopped
+from functions.convert.encoding import encode
 from functions.convert.heartbeat import Heartbeat
+from functions.convert.processors import processors
 from functions.convert.slots import slots
 from functions.convert.transfer import drop, fetch, store
+from functions.convert.watch import Bounds
 
 if TYPE_CHECKING:
     from functions.common.blobs import Blobs
@@ -43,6 +46,8 @@ class Terms:
     seconds: int
     max_duration_seconds: int
     slots: int
+    #: Processors that conversions may use; 0 for all that this process has.
+    cpus: int
     work_dir: str
     crash_at: str
 
@@ -149,6 +154,7 @@ class Converter:
                 target,
                 job.options,
                 bounds=Bounds(deadline=deadline, audio_seconds=self._terms.max_duration_seconds or None),
+                processors=processors(self._terms.cpus),
                 stop=lambda: self._is_stopped(heartbeat),
                 progress=progress,
             )

@@ -25,6 +25,7 @@ def main(source: Path, directory: Path) -> None:
         seconds=config.convert_seconds,
         max_duration_seconds=config.max_duration_seconds,
         slots=config.convert_slots,
+        cpus=config.convert_cpus,
         work_dir="",
         crash_at="",
     )

@@ -1,6 +1,7 @@
 """Cancelling and deleting a job in every phase of its life: its worker stops, and nothing of it stays."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +50,11 @@ def encoding(api: Api, *job_ids: str) -> bool:
     return all(api.job(job_id)["phase"] == "encoding" for job_id in job_ids)
 
 
+def has_no_mp3(state: Path, job_id: str) -> bool:
+    """Whether nothing is stored of what was made of it."""
+    return mp3s(state, job_id) == []
+
+
 def gone(home: Served, api: Api, *, cancelled: str, deleted: str) -> None:
     """One job was cancelled and one deleted before either had a result: no MP3, no mail, nobody at work."""
     quiet(home.state)
@@ -56,7 +62,7 @@ def gone(home: Served, api: Api, *, cancelled: str, deleted: str) -> None:
     assert api.call("GET", f"/jobs/{deleted}").status_code == 404
     for job_id in (cancelled, deleted):
         # A worker takes away what it stored last of all, after its folder.
-        eventually(lambda job_id=job_id: mp3s(home.state, job_id) == [], seconds=STOPPED_SECONDS)
+        eventually(partial(has_no_mp3, home.state, job_id), seconds=STOPPED_SECONDS)
         assert message_ids(home.state, job_id) == []
         assert row(home.state, job_id)["due"] is None
     # Who cancelled may try again, who deleted may not.

@@ -192,7 +192,7 @@ def near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: ThreadPoolExecut
         monkeypatch.setattr(service, "time", clock)
         blobs = HeldBlobs(rig.blobs)
         work = str(tmp_path / "state" / "work")
-        terms = Terms(seconds=480, max_duration_seconds=0, slots=1, work_dir=work, crash_at="")
+        terms = Terms(seconds=480, max_duration_seconds=0, slots=1, cpus=0, work_dir=work, crash_at="")
         yield Near(
             rig,
             blobs,

@@ -33,6 +33,7 @@ NUMBERS = {
     "LOGINS_PER_MINUTE": ("logins_per_minute", 0),
     "CONVERT_SECONDS": ("convert_seconds", 0),
     "CONVERT_SLOTS": ("convert_slots", 1),
+    "CONVERT_CPUS": ("convert_cpus", 0),
     "DOWNLOAD_SECONDS": ("download_seconds", 0),
     "STREAM_SECONDS": ("stream_seconds", 1),
 }

@@ -9,7 +9,6 @@ from functions.convert.report import Report
 
 DUMP: Final = """\
 Routing option codec_whitelist to both codec and muxer layer
-ffmpeg stats and -progress period set to 0.5.
 [h264 @ 0x55a6fad9d340] Codec (h264) not on whitelist 'aac,aac_latm,mp3float,mp3'
 [mov,mp4,m4a,3gp,3g2,mj2 @ 0x55a6fad9b880] Failed to open codec in avformat_find_stream_info
 Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:ok.mp4':
@@ -29,7 +28,7 @@ OUTPUT: Final = """\
 Stream mapping:
   Stream #0:1 -> #0:0 (aac (native) -> mp3 (libmp3lame))
 [graph_0_in_0_1 @ 0x55a6fae4bdc0] tb:1/48000 samplefmt:fltp samplerate:48000 chlayout:mono
-Output #0, mp3, to 'file:out.mp3':
+Output #0, mp3, to 'pipe:1':
   Metadata:
     TSSE            : Lavf59.27.100
   Stream #0:0: Audio: mp3, 44100 Hz, mono, fltp, delay 1105 (default)
@@ -42,7 +41,7 @@ Input file #0 (file:ok.mp4):
   Input stream #0:0 (video): 1 packets read (1921 bytes);
   Input stream #0:1 (audio): 95 packets read (16350 bytes); 94 frames decoded (96256 samples);
   Total: 96 packets (18271 bytes) demuxed
-Output file #0 (file:out.mp3):
+Output file #0 (pipe:1):
   Output stream #0:0 (audio): 84 frames encoded (88200 samples); 85 packets muxed (9648 bytes);
   Total: 85 packets (9648 bytes) muxed
 """
@@ -99,16 +98,16 @@ def test_newer_is_another_text() -> None:
 def test_before_the_first_line() -> None:
     """Without a word nothing is known."""
     report = Report()
-    assert (report.declared_seconds, report.packets, report.frames, report.encoded_seconds) == (None,) * 4
+    assert (report.declared_seconds, report.packets, report.frames, report.encoded_samples) == (None,) * 4
     assert (report.has_audio, report.encrypted, report.cut_off) == (False,) * 3
 
 
 @each_version
 def test_a_good_run(version: type[str]) -> None:
-    """Length, audio, packets, frames, and what went into the encoder at its own rate are read."""
+    """Length, audio, packets, frames, and what went into the encoder are read."""
     report = report_of(version(WHOLE))
     assert (report.declared_seconds, report.has_audio) == (2.0, True)
-    assert (report.packets, report.frames, report.encoded_seconds) == (95, 94, 2.0)
+    assert (report.packets, report.frames, report.encoded_samples) == (95, 94, 88_200)
     assert (report.encrypted, report.cut_off) == (False, False)
 
 
@@ -116,7 +115,7 @@ def test_a_good_run(version: type[str]) -> None:
 def test_no_audio(version: type[str]) -> None:
     """A video without sound has a length and no audio; the encoder's own stream is not taken for the source's."""
     report = report_of(version(SILENT))
-    assert (report.declared_seconds, report.has_audio, report.encoded_seconds) == (2.0, False, None)
+    assert (report.declared_seconds, report.has_audio, report.encoded_samples) == (2.0, False, None)
     assert not report_of(version(DUMP + OUTPUT)).has_audio
 
 
@@ -128,9 +127,9 @@ def test_what_is_no_media() -> None:
 
 @each_version
 def test_nothing_between_start_and_end(version: type[str]) -> None:
-    """A run that encoded nothing says so by zero seconds, not by no number."""
+    """A run that encoded nothing says so by zero samples, not by no number."""
     report = report_of(version(DUMP + AUDIO + OUTPUT + NOTHING_LEFT))
-    assert (report.has_audio, report.encoded_seconds) == (True, 0.0)
+    assert (report.has_audio, report.encoded_samples) == (True, 0)
 
 
 @each_version
@@ -198,7 +197,7 @@ def test_numbers_of_a_title(title: str) -> None:
     """A title that looks like a line of ffmpeg's own is a stranger's word, and changes no number."""
     report = titled(title)
     assert (report.declared_seconds, report.packets, report.frames) == (2.0, 95, 94)
-    assert (report.encoded_seconds, report.encrypted) == (2.0, False)
+    assert (report.encoded_samples, report.encrypted) == (88_200, False)
 
 
 @pytest.mark.parametrize("title", ["File ended prematurely", "A partial file", "[mov @ 0x1] a: partial file"])

@@ -1,0 +1,102 @@
+"""Writing an MP3 frame by frame; its Info frame, which stands in front, is known only at the end."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from functions.convert.info import LAME_DELAY, TOC_ENTRIES, Info, info_bytes, info_frame
+from functions.convert.mpeg import Header, NotMpeg, header, samples_per_frame
+
+_BUFFER_BYTES: Final = 64 * 1024
+#: Places that are remembered for the table of contents; however long the MP3 is, they are never more than twice these.
+_PLACES: Final = 16 * TOC_ENTRIES
+
+
+class Mp3Writer:
+    """An MP3 that is being written; a context manager that closes the file, finished or not.
+
+    Args:
+        path: where it goes.
+        tag: the ID3v2 tag in front, may be empty.
+        quality: LAME's VBR scale, None for a constant bit rate.
+    """
+
+    def __init__(self, path: Path, *, tag: bytes, quality: int | None) -> None:
+        self._tag = tag
+        self._quality = quality
+        self._first: Header | None = None
+        self._frames = 0
+        self._size_bytes = 0
+        self._crc = 0
+        self._buffer = bytearray()
+        #: Where each frame whose number is a multiple of `_apart` lies.
+        self._places: list[int] = []
+        self._apart = 1
+        self._file = path.open("wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, frame: bytes) -> None:
+        """Append a frame.
+
+        Raises:
+            NotMpeg: the first one is none.
+        """
+        if self._first is None:
+            self._first = header(frame)
+            self._size_bytes = info_bytes(self._first)
+            self._file.write(self._tag + bytes(self._size_bytes))
+        if self._frames % self._apart == 0:
+            self._places.append(self._size_bytes)
+            if len(self._places) == 2 * _PLACES:
+                del self._places[1::2]
+                self._apart *= 2
+        self._frames += 1
+        self._size_bytes += len(frame)
+        self._buffer += frame
+        if len(self._buffer) >= _BUFFER_BYTES:
+            self._flush()
+
+    def finish(self, *, samples: int | None) -> None:
+        """Write what is left and the Info frame.
+
+        Args:
+            samples: of each channel that went into the encoder; None if nobody knows, then players leave out nothing
+                at the end.
+
+        Raises:
+            NotMpeg: there is no frame.
+        """
+        if self._first is None:
+            raise NotMpeg("there is no frame")
+        self._flush()
+        in_one = samples_per_frame(self._first.rate_hz)
+        info = Info(
+            quality=self._quality,
+            frames=self._frames,
+            size_bytes=self._size_bytes,
+            toc=[self._place(entry) for entry in range(TOC_ENTRIES)],
+            delay=LAME_DELAY,
+            padding=0 if samples is None else max(0, self._frames * in_one - LAME_DELAY - samples),
+            crc=self._crc,
+        )
+        self._file.seek(len(self._tag))
+        self._file.write(info_frame(self._first, info))
+
+    def _place(self, entry: int) -> int:
+        frame = entry * self._frames // TOC_ENTRIES
+        return 256 * self._places[min(frame // self._apart, len(self._places) - 1)] // self._size_bytes
+
+    def _flush(self) -> None:
+        from fastcrc import crc16
+
+        data = bytes(self._buffer)
+        self._crc = crc16.arc(data, self._crc)
+        self._file.write(data)
+        self._buffer.clear()

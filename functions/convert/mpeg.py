@@ -1,0 +1,156 @@
+"""Frames of MPEG audio layer III: where one ends and the next begins, and what its header says.
+
+ISO 11172-3 section 2.4 for MPEG-1, ISO 13818-3 for the lower sample rates, and the customary MPEG-2.5 below those.
+"""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Final
+
+#: By the version bits of a header: 3 is MPEG-1, 2 is MPEG-2, 0 is MPEG-2.5. Indices are those of the header, from 1 on.
+BITRATES_KBPS: Final = {
+    3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    0: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES_HZ: Final = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_MPEG_1: Final = 3
+_LAYER_III: Final = 1
+_MONO: Final = 3
+_HEADER_BYTES: Final = 4
+_ID3_HEADER_BYTES: Final = 10
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a frame; within a stream only bit rate, padding and joint stereo change."""
+
+    version: int
+    rate_hz: int
+    bitrate_kbps: int
+    padded: bool
+    #: Stereo, joint stereo, dual channel, mono.
+    mode: int
+    #: Whether two bytes of checksum follow the header.
+    protected: bool
+
+    @cached_property
+    def channels(self) -> int:
+        """One or two."""
+        return 1 if self.mode == _MONO else 2
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """The whole frame."""
+        return samples_per_frame(self.rate_hz) * 125 * self.bitrate_kbps // self.rate_hz + self.padded
+
+    @cached_property
+    def side_bytes(self) -> int:
+        """The side information, which follows the header and its checksum."""
+        mono, stereo = (17, 32) if self.version == _MPEG_1 else (9, 17)
+        return mono if self.channels == 1 else stereo
+
+    @cached_property
+    def first_bytes(self) -> bytes:
+        """The header itself."""
+        second = 0xE0 | self.version << 3 | _LAYER_III << 1 | (not self.protected)
+        bitrate, rate = BITRATES_KBPS[self.version].index(self.bitrate_kbps) + 1, _RATES_HZ[self.version]
+        return bytes([0xFF, second, bitrate << 4 | rate.index(self.rate_hz) << 2 | self.padded << 1, self.mode << 6])
+
+
+def samples_per_frame(rate_hz: int) -> int:
+    """Samples of each channel that a frame holds."""
+    return 1152 if rate_hz >= min(_RATES_HZ[_MPEG_1]) else 576
+
+
+def header(frame: bytes) -> Header:
+    """The header of a frame.
+
+    Raises:
+        NotMpeg: it is none of layer III.
+    """
+    found = _header(*frame[1:_HEADER_BYTES]) if len(frame) >= _HEADER_BYTES and frame[0] == 0xFF else None
+    if found is None:
+        raise NotMpeg(f"no frame begins with {frame[:_HEADER_BYTES].hex()}")
+    return found
+
+
+@cache
+def _header(second: int, third: int, fourth: int) -> Header | None:
+    version, layer, unprotected = second >> 3 & 3, second >> 1 & 3, second & 1
+    bitrate, rate, padded = third >> 4, third >> 2 & 3, bool(third >> 1 & 1)
+    if second < 0xE0 or layer != _LAYER_III or version not in _RATES_HZ or bitrate in (0, 15) or rate == 3:
+        return None
+    rates_hz, rates_kbps = _RATES_HZ[version], BITRATES_KBPS[version]
+    return Header(version, rates_hz[rate], rates_kbps[bitrate - 1], padded, fourth >> 6, not unprotected)
+
+
+class NotMpeg(ValueError):
+    """What should be a frame is none."""
+
+
+class Splitter:
+    """Splits a stream of frames, with or without an ID3v2 tag in front, that comes in pieces of any size."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._in_front = True
+        #: The ID3v2 tag as it came; empty if there was none.
+        self.tag = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next piece; the frames that are complete with it.
+
+        Raises:
+            NotMpeg: there is something between two frames.
+        """
+        rest = self._rest + data
+        if self._in_front:
+            size_bytes = _tag_bytes(rest)
+            if len(rest) < size_bytes:
+                self._rest = rest
+                return []
+            self.tag, rest, self._in_front = rest[:size_bytes], rest[size_bytes:], False
+        frames, begin, last = [], 0, len(rest) - _HEADER_BYTES
+        while begin <= last:
+            end = begin + header(rest[begin : begin + _HEADER_BYTES]).size_bytes
+            if end > len(rest):
+                break
+            frames.append(rest[begin:end])
+            begin = end
+        self._rest = rest[begin:]
+        return frames
+
+
+def _tag_bytes(data: bytes) -> int:
+    """How long the ID3v2 tag is that begins here (id3.org/id3v2.4.0-structure, section 3.1); 0 if none does."""
+    if len(data) < _ID3_HEADER_BYTES:
+        return _ID3_HEADER_BYTES
+    if data[:3] != b"ID3":
+        return 0
+    size_bytes = 0
+    for byte in data[6:_ID3_HEADER_BYTES]:
+        size_bytes = size_bytes << 7 | byte & 0x7F
+    return _ID3_HEADER_BYTES + size_bytes
+
+
+def sounding(frame: bytes) -> int:
+    """The channels of a frame that hold anything but silence, as bits; of joint stereo the channels that are coded.
+
+    They are those for whose granules there are any bits (part2_3_length in the side information, ISO 11172-3 2.4.1.7).
+    """
+    head = header(frame)
+    begin = _HEADER_BYTES + 2 * head.protected
+    side = int.from_bytes(frame[begin : begin + head.side_bytes])
+    bits = 8 * head.side_bytes
+    if head.version == _MPEG_1:
+        at, granules, granule_bits = 9 + (5 if head.channels == 1 else 3) + 4 * head.channels, 2, 59
+    else:
+        at, granules, granule_bits = 8 + head.channels, 1, 63
+    found = 0
+    for _ in range(granules):
+        for channel in range(head.channels):
+            if side >> (bits - at - 12) & 0xFFF:
+                found |= 1 << channel
+            at += granule_bits
+    return found

@@ -1,0 +1,52 @@
+"""One recording, encoded by one ffmpeg or by several at once: the same MP3, byte for byte."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from functions.common.options import Options
+from functions.convert.encoding import encode
+from functions.convert.processors import Processors
+from functions.convert.watch import Bounds
+from tests.media.encode import encode as ffmpeg
+
+SECONDS: Final = 90
+#: A chord that moves from side to side, then the same on both, a pause, and noise.
+SOUND: Final = (
+    "aevalsrc=exprs='"
+    "if(lt(t,30),0.3*sin(2*PI*220*t)*(0.5+0.5*sin(t)),if(lt(t,60),0.2*sin(2*PI*330*t),if(lt(t,70),0,random(0)-0.5)))"
+    "|if(lt(t,30),0.3*sin(2*PI*554*t)*(0.5+0.5*cos(t)),if(lt(t,60),0.2*sin(2*PI*330*t),if(lt(t,70),0,random(1)-0.5)))"
+    f"':s=44100:d={SECONDS}"
+)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A minute and a half of stereo."""
+    return ffmpeg(tmp_path_factory.mktemp("recording") / "a.m4a", "-f", "lavfi", "-i", SOUND, "-c:a", "aac")
+
+
+def made(source: Path, folder: Path, options: Options, processors: int) -> bytes:
+    """The MP3 that the convert function makes with so many processors."""
+    folder.mkdir()
+    (folder / "source").symlink_to(source)
+    encode(
+        folder / "source",
+        folder / "result.mp3",
+        options,
+        bounds=Bounds(None, None),
+        processors=Processors(processors),
+        stop=lambda: False,
+        progress=lambda _percent: None,
+    )
+    assert len(list(folder.glob("result.[0-9]*"))) == processors
+    return (folder / "result.mp3").read_bytes()
+
+
+@pytest.mark.parametrize("options", [Options(), Options(bitrate=128), Options(quality=9, channels=1)], ids=repr)
+def test_the_same_bytes(options: Options, recording: Path, tmp_path: Path) -> None:
+    """However many processors there are, the MP3 is the same."""
+    whole = made(recording, tmp_path / "1", options, 1)
+    for processors in (2, 4):
+        assert made(recording, tmp_path / str(processors), options, processors) == whole
