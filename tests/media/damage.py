@@ -14,7 +14,8 @@ from tests.media.encode import H264, clip, clip_bytes, encode, picture
 from tests.media.sample import EITHER, FAILED, SUCCEEDED, Sample, holding, sample
 
 GIB = 2**30
-#: One file of three gigabytes shows what size does; the others are only about where the hole is.
+#: One file whose size takes more than 31 bits shows what size does; the others are only about where the hole is.
+FILM_BYTES = 9 * GIB // 4
 HOLE_BYTES = GIB // 4
 FASTSTART = ("-movflags", "+faststart")
 FRAGMENTED = ("-movflags", "+frag_keyframe+empty_moov+default_base_moof")
@@ -62,7 +63,7 @@ def with_zip(path: Path) -> None:
     path.write_bytes(clip_bytes() + archive.getvalue())
 
 
-def sparse(path: Path, *, head: bytes, size_bytes: int = 3 * GIB) -> None:
+def sparse(path: Path, *, head: bytes, size_bytes: int = FILM_BYTES) -> None:
     """Write `head` and then nothing up to `size_bytes`; the hole takes no room on the disk."""
     with path.open("wb") as file:
         file.write(head)
