@@ -113,6 +113,9 @@ class _Joint:
         not be encoded.
         """
         alike = since = 0
+        # Where the runs before joined late, we are behind this one's beginning.
+        for _ in range(self._number - max(0, first_frame - WARM_UP)):
+            next(others, None)
         for frame in frames:
             self._writer.write(frame)
             self._number += 1
