@@ -68,7 +68,7 @@ def check(
     options: Options,
     report: Report,
     *,
-    encoded_seconds: float | None,
+    sound_seconds: float | None,
     most_seconds: float | None,
     stop: Callable[[], bool],
 ) -> float:
@@ -79,7 +79,7 @@ def check(
         target: the MP3.
         options: how it was made.
         report: what ffmpeg said.
-        encoded_seconds: what went into the encoder, None if that is not known.
+        sound_seconds: what went into it, None if that is not known.
         most_seconds: how long it may be, None for no limit.
         stop: asked whether this must end.
 
@@ -91,11 +91,11 @@ def check(
     if mp3 is None:
         raise Failed(_why_nothing(report, source, options))
     seconds = mp3.duration_seconds
-    if encoded_seconds is not None:
+    if sound_seconds is not None:
         # The header counts whole frames, with the encoder's delay and padding, where a reader does not know them.
-        if abs(seconds - encoded_seconds) > 4 * 1152 / mp3.sample_rate_hz:
+        if abs(seconds - sound_seconds) > 4 * 1152 / mp3.sample_rate_hz:
             raise Failed("unreadable")
-        seconds = encoded_seconds
+        seconds = sound_seconds
     if most_seconds is not None and seconds > most_seconds:
         raise Failed("too_long")
     _check_complete(source, seconds, options, report, stop)
@@ -133,7 +133,7 @@ def _declared_by_stream(source: Path, stop: Callable[[], bool]) -> float | None:
     if ended.stopped == "stopped":
         raise Stopped
     try:
-        return float(said[0].strip(","))
+        return float(said[0].partition("=")[2])
     except (IndexError, ValueError):
         return None
 

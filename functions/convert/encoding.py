@@ -1,5 +1,6 @@
 """From a source file to an MP3 that may be published, or the reason why there is none."""
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ from typing import Final
 from functions.common.errors import Unavailable
 from functions.common.options import Options
 from functions.convert.checking import check, raise_if_failed
+from functions.convert.copying import copy, is_copyable
 from functions.convert.ffmpeg import Limits, quality
 from functions.convert.joining import STEP, Apart, join
-from functions.convert.mpeg import Header, samples_per_frame
+from functions.convert.mpeg import Header, NotMpeg, samples_per_frame
 from functions.convert.processors import Processors, Share
+from functions.convert.report import Report
 from functions.convert.result import keep_tags
-from functions.convert.runs import EncodedRun, Settings
+from functions.convert.runs import GrowingRun, Settings, encoding
 from functions.convert.watch import Bounds, Watch
 
 #: A further encoder is worth its start for so much audio of its own.
@@ -25,6 +28,7 @@ _LEAST_SECONDS: Final = 20.0
 _DECODING: Final = 0.04
 #: More bring nothing: the last one decodes nearly everything.
 _MOST_ENCODERS: Final = 32
+_log = logging.getLogger(__name__)
 
 
 def encode(
@@ -55,61 +59,69 @@ def encode(
         Stopped: `stop` said so, or somebody ended ffmpeg.
         Unavailable: this machine has no room.
     """
+    watch = partial(Watch, source, options, bounds, stop=stop, progress=progress)
     try:
-        last = _encode(source, target, options, bounds, processors, stop, progress)
+        with processors.share() as share:
+            run, seconds = _make(source, target, options, Limits(bounds.deadline), watch, share)
     except OSError as error:
         raise Unavailable("There is no room left to convert in.", retry_after_seconds=60) from error
-    if last.ended is None:
+    if run.ended is None:
         raise Unavailable("ffmpeg could not be run.")
-    raise_if_failed(last.ended, last.report, source, options)
-    samples = last.samples()
+    raise_if_failed(run.ended, run.report, source, options)
     return check(
-        source,
-        target,
-        options,
-        last.report,
-        encoded_seconds=samples / last.header.rate_hz if samples is not None and last.header else None,
-        most_seconds=bounds.audio_seconds,
-        stop=stop,
+        source, target, options, run.report, sound_seconds=seconds, most_seconds=bounds.audio_seconds, stop=stop
     )
 
 
-def _encode(
+def _make(
     source: Path,
     target: Path,
     options: Options,
-    bounds: Bounds,
-    processors: Processors,
-    stop: Callable[[], bool],
-    progress: Callable[[int], None],
-) -> EncodedRun:
-    """Write an MP3 with one encoder or several; the run that it ends with, or that failed."""
-    first = EncodedRun(source, target.with_suffix(".0"), 0, None, Settings(options))
-    watch = Watch(source, first.report, options, bounds, stop=stop, progress=progress)
-    with processors.share() as share, _encoders(Limits(bounds.deadline), watch) as start:
+    limits: Limits,
+    watching: Callable[[Report], Watch],
+    share: Share,
+    *,
+    encode_mp3s: bool = False,
+) -> tuple[GrowingRun, float | None]:
+    """Write an MP3; the run that tells how that went, and how many seconds of sound are in it, if that is known."""
+    first = encoding(source, target.with_suffix(".0"), 0, None, Settings(options))
+    watch = watching(first.report)
+    with _encoders(limits, watch) as start:
         start(first)
         header = first.wait_for_header()
         if header is None:
-            return first
-        runs = [first]
-        for number, frame in enumerate(_parts(watch.expected_seconds(), header, share), 1):
-            path = target.with_suffix(f".{number}")
-            runs.append(EncodedRun(source, path, frame, None, Settings(options, header.rate_hz)))
-            start(runs[-1])
-        try:
-            return join(runs, target, tag=keep_tags(first.tag), quality=quality(options))
-        except Apart as apart:
-            return runs[apart.index]
+            return first, None
+        if encode_mp3s or not (first.report.is_mp3 and is_copyable(options)):
+            runs = [first]
+            for number, frame in enumerate(_parts(watch.expected_seconds(), header, share), 1):
+                path = target.with_suffix(f".{number}")
+                runs.append(encoding(source, path, frame, None, Settings(options, header.rate_hz)))
+                start(runs[-1])
+            return _joined(runs, target, options, header)
+    try:
+        return copy(source, target, options, limits=limits, watch=watching(first.report))
+    except NotMpeg as error:
+        _log.info("the sound is encoded although it is an MP3: %s", error)
+        return _make(source, target, options, limits, watching, share, encode_mp3s=True)
+
+
+def _joined(runs: list[GrowingRun], target: Path, options: Options, header: Header) -> tuple[GrowingRun, float | None]:
+    try:
+        last = join(runs, target, tag=keep_tags(runs[0].tag), quality=quality(options))
+    except Apart as apart:
+        return runs[apart.index], None
+    samples = last.samples()
+    return last, None if samples is None else samples / header.rate_hz
 
 
 @contextmanager
-def _encoders(limits: Limits, watch: Watch) -> Iterator[Callable[[EncodedRun], None]]:
+def _encoders(limits: Limits, watch: Watch) -> Iterator[Callable[[GrowingRun], None]]:
     """Starts encoders in threads of their own, and ends them all afterwards."""
-    runs: list[EncodedRun] = []
+    runs: list[GrowingRun] = []
     futures: list[Future[None]] = []
     with ThreadPoolExecutor(_MOST_ENCODERS, "encoder") as pool:
 
-        def start(run: EncodedRun) -> None:
+        def start(run: GrowingRun) -> None:
             work = partial(run.work, limits, stop=watch.stop, made=watch.made)
             # With the log ids of the request.
             futures.append(pool.submit(copy_context().run, work))

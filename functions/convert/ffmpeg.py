@@ -79,14 +79,24 @@ def encode_command(source: Path, options: Options, *, first_sample: int = 0) -> 
         options: how to convert.
         first_sample: the sample of the MP3 to begin with.
     """
-    window = []
-    if options.start is not None:
-        window += ["-ss", f"{options.start:.6f}"]
-    if options.end is not None:
-        window += ["-to", f"{options.end:.6f}"]
     scale = quality(options)
     strength = ["-b:a", f"{options.bitrate}k"] if scale is None else ["-q:a", str(scale)]
     sound = _LAME_SOUND + _LAYOUTS[options.channels] + (f",atrim=start_sample={first_sample}" if first_sample else "")
+    window = [*_from(options.start), *_to(options.end)]
+    return _frames_command(source, window, ["-af", sound, "-c:a", "libmp3lame", "-reservoir", "0", *strength])
+
+
+def copy_command(source: Path, end: float | None) -> list[str]:
+    """The command that writes the MP3 frames that the first audio stream consists of, from its beginning on.
+
+    Args:
+        source: the file.
+        end: seconds into it of which all frames are wanted, some more may come; None for all.
+    """
+    return _frames_command(source, _to(None if end is None else end + 1), ["-c:a", "copy"])
+
+
+def _frames_command(source: Path, window: list[str], codec: list[str]) -> list[str]:
     return [
         *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "verbose"),
         *_INPUT_FLAGS,
@@ -96,22 +106,39 @@ def encode_command(source: Path, options: Options, *, first_sample: int = 0) -> 
         *("-map", "0:a:0"),
         # Ogg keeps its tags on the stream, others on the file; the file's win.
         *("-map_metadata", "0:g", "-map_metadata", "0:s:a:0", "-map_chapters", "-1"),
-        *("-af", sound, "-c:a", "libmp3lame", "-reservoir", "0", *strength),
+        *codec,
         *("-id3v2_version", "4", "-write_xing", "0", "-f", "mp3", "pipe:1"),
     ]
 
 
-def probe_command(source: Path) -> list[str]:
-    """The command that tells what the first audio stream declares of itself.
+def _from(seconds: float | None) -> list[str]:
+    return [] if seconds is None else ["-ss", f"{seconds:.6f}"]
 
-    ffprobe opens a decoder for every stream and fails if one is not on a codec whitelist, so it runs without; in
-    return it looks at headers alone and hands no frame to any of them.
+
+def _to(seconds: float | None) -> list[str]:
+    return [] if seconds is None else ["-to", f"{seconds:.6f}"]
+
+
+def probe_command(source: Path) -> list[str]:
+    """The command that tells what the first audio stream declares of itself."""
+    return _probe_command(source, "stream=duration")
+
+
+def skips_command(source: Path) -> list[str]:
+    """The command that tells, in a line for each packet of the first audio stream, which samples players leave out."""
+    return _probe_command(source, "packet=pts:packet_side_data=skip_samples,discard_padding")
+
+
+def _probe_command(source: Path, entries: str) -> list[str]:
+    """An ffprobe that looks at headers and packets alone.
+
+    To learn more of a stream it would open its decoder, and it fails if one is not on a codec whitelist.
     """
     flags = [flag for flag in _INPUT_FLAGS if flag not in ("-codec_whitelist", _CODECS)]
     return [
         *("ffprobe", "-hide_banner", "-loglevel", "error", "-nofind_stream_info"),
         *flags,
-        *("-select_streams", "a:0", "-show_entries", "stream=duration", "-of", "csv=print_section=0"),
+        *("-select_streams", "a:0", "-show_entries", entries, "-of", "compact=print_section=0"),
         f"file:{source}",
     ]
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from functions.convert.info import LAME_DELAY
 from functions.convert.mp3 import Mp3Writer
 from functions.convert.mpeg import sounding
 
@@ -74,7 +75,7 @@ def join(runs: Sequence[AnyRun], target: Path, *, tag: bytes, quality: int | Non
         NotMpeg: a run is damaged.
         OSError: the MP3 cannot be written.
     """
-    with Mp3Writer(target, tag=tag, quality=quality) as writer:
+    with Mp3Writer(target, tag=tag) as writer:
         run, frames, joint = runs[0], runs[0].frames(), _Joint(writer, constant=quality is None)
         for following in runs[1:]:
             theirs = following.frames()
@@ -87,7 +88,7 @@ def join(runs: Sequence[AnyRun], target: Path, *, tag: bytes, quality: int | Non
         samples = run.samples()
         if samples is None and run is not runs[-1]:
             raise Apart(runs.index(run))
-        writer.finish(samples=samples)
+        writer.finish(constant=quality is None, quality=quality, delay=LAME_DELAY, samples=samples)
     return run
 
 

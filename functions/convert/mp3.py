@@ -4,7 +4,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from functions.convert.info import LAME_DELAY, TOC_ENTRIES, Info, info_bytes, info_frame
+from functions.convert.info import TOC_ENTRIES, Info, info_bytes, info_frame
 from functions.convert.mpeg import Header, NotMpeg, header, samples_per_frame
 
 _BUFFER_BYTES: Final = 64 * 1024
@@ -18,12 +18,10 @@ class Mp3Writer:
     Args:
         path: where it goes.
         tag: the ID3v2 tag in front, may be empty.
-        quality: LAME's VBR scale, None for a constant bit rate.
     """
 
-    def __init__(self, path: Path, *, tag: bytes, quality: int | None) -> None:
+    def __init__(self, path: Path, *, tag: bytes) -> None:
         self._tag = tag
-        self._quality = quality
         self._first: Header | None = None
         self._frames = 0
         self._size_bytes = 0
@@ -63,12 +61,14 @@ class Mp3Writer:
         if len(self._buffer) >= _BUFFER_BYTES:
             self._flush()
 
-    def finish(self, *, samples: int | None) -> None:
+    def finish(self, *, constant: bool, quality: int | None, delay: int, samples: int | None) -> None:
         """Write what is left and the Info frame.
 
         Args:
-            samples: of each channel that went into the encoder; None if nobody knows, then players leave out nothing
-                at the end.
+            constant: whether the bit rate is.
+            quality: LAME's VBR scale, None where it is not known.
+            delay: samples that players leave out in front, beside every decoder's.
+            samples: of each channel that they play then; None if nobody knows, then they play all that is left.
 
         Raises:
             NotMpeg: there is no frame.
@@ -78,12 +78,13 @@ class Mp3Writer:
         self._flush()
         in_one = samples_per_frame(self._first.rate_hz)
         info = Info(
-            quality=self._quality,
+            constant=constant,
+            quality=quality,
             frames=self._frames,
             size_bytes=self._size_bytes,
             toc=[self._place(entry) for entry in range(TOC_ENTRIES)],
-            delay=LAME_DELAY,
-            padding=0 if samples is None else max(0, self._frames * in_one - LAME_DELAY - samples),
+            delay=delay,
+            padding=0 if samples is None else max(0, self._frames * in_one - delay - samples),
             crc=self._crc,
         )
         self._file.seek(len(self._tag))

@@ -3,7 +3,7 @@
 ISO 11172-3 section 2.4 for MPEG-1, ISO 13818-3 for the lower sample rates, and the customary MPEG-2.5 below those.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Final
 
@@ -33,6 +33,8 @@ class Header:
     mode: int
     #: Whether two bytes of checksum follow the header.
     protected: bool
+    #: Copyright, original and emphasis; readers look for frames that say the same as the first.
+    flags: int
 
     @cached_property
     def channels(self) -> int:
@@ -55,7 +57,9 @@ class Header:
         """The header itself."""
         second = 0xE0 | self.version << 3 | _LAYER_III << 1 | (not self.protected)
         bitrate, rate = BITRATES_KBPS[self.version].index(self.bitrate_kbps) + 1, _RATES_HZ[self.version]
-        return bytes([0xFF, second, bitrate << 4 | rate.index(self.rate_hz) << 2 | self.padded << 1, self.mode << 6])
+        return bytes(
+            [0xFF, second, bitrate << 4 | rate.index(self.rate_hz) << 2 | self.padded << 1, self.mode << 6 | self.flags]
+        )
 
 
 def samples_per_frame(rate_hz: int) -> int:
@@ -82,7 +86,7 @@ def _header(second: int, third: int, fourth: int) -> Header | None:
     if second < 0xE0 or layer != _LAYER_III or version not in _RATES_HZ or bitrate in (0, 15) or rate == 3:
         return None
     rates_hz, rates_kbps = _RATES_HZ[version], BITRATES_KBPS[version]
-    return Header(version, rates_hz[rate], rates_kbps[bitrate - 1], padded, fourth >> 6, not unprotected)
+    return Header(version, rates_hz[rate], rates_kbps[bitrate - 1], padded, fourth >> 6, not unprotected, fourth & 0xF)
 
 
 class NotMpeg(ValueError):
@@ -154,3 +158,20 @@ def sounding(frame: bytes) -> int:
                 found |= 1 << channel
             at += granule_bits
     return found
+
+
+def main_data(frame: bytes) -> tuple[int, int]:
+    """How many bytes before its own a frame's sound begins, in the frames before it, and how many of its own it has.
+
+    The bit reservoir (main_data_begin, ISO 11172-3 2.4.1.7).
+    """
+    head = header(frame)
+    begin = _HEADER_BYTES + 2 * head.protected
+    side = int.from_bytes(frame[begin : begin + 2])
+    return side >> (7 if head.version == _MPEG_1 else 8), head.size_bytes - begin - head.side_bytes
+
+
+def silent_frame(like: Header) -> bytes:
+    """A frame of silence in a stream of such frames."""
+    head = replace(like, padded=False, protected=False)
+    return head.first_bytes + bytes(head.size_bytes - _HEADER_BYTES)

@@ -4,6 +4,7 @@ The lines are those of `-loglevel verbose`; their wording is the same from ffmpe
 """
 
 import re
+import threading
 from typing import Final
 
 # Every pattern begins where ffmpeg's own lines begin: a stranger's tags are printed behind four spaces and a name.
@@ -18,6 +19,7 @@ _ENCODED: Final = re.compile(
     _PREFIX + r" {2}Output stream #0:0 \(audio\): \d{1,18} frames encoded \((\d{1,18}) samples\)"
 )
 _CUT_OFF: Final = re.compile(r"\[[^\]]{1,80}\] .{0,120}(?:File ended prematurely|partial file)")
+_MP3: Final = re.compile(r"mp3\b")
 #: Codec tags of protected audio: Common Encryption (ISO 23001-7) and Apple's FairPlay.
 _ENCRYPTED: Final = re.compile(r"\((?:enca|drms) /")
 
@@ -28,8 +30,9 @@ class Report:
     def __init__(self) -> None:
         #: Longest stream's length in seconds by the container's word, or None.
         self.declared_seconds: float | None = None
-        #: Whether the file has an audio stream at all.
+        #: Whether the file has an audio stream at all, and whether the first one is an MP3.
         self.has_audio = False
+        self.is_mp3 = False
         self.encrypted = False
         #: A limit could not be set, so ffmpeg was not even started.
         self.not_started = False
@@ -40,12 +43,13 @@ class Report:
         self.frames: int | None = None
         #: Samples of each channel that went into the encoder, or None before the end.
         self.encoded_samples: int | None = None
-        self._in_output = False
+        #: Set once all is known that is known before the first frame.
+        self.opened = threading.Event()
 
     def read(self, line: str) -> None:
         """Take one line of standard error."""
         if line.startswith("Output #0, mp3, to "):
-            self._in_output = True
+            self.opened.set()
         elif line.startswith(("prlimit: ", "setpriv: ")):
             self.not_started = True
         elif _CUT_OFF.match(line):
@@ -57,7 +61,8 @@ class Report:
         if self.declared_seconds is None and (match := _DURATION.match(line)):
             hours, minutes, seconds = match.groups()
             self.declared_seconds = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        if (match := _AUDIO.match(line)) and not self._in_output:
+        if (match := _AUDIO.match(line)) and not self.opened.is_set():
+            self.is_mp3 = self.is_mp3 or (not self.has_audio and _MP3.match(match[1]) is not None)
             self.has_audio = True
             self.encrypted = self.encrypted or _ENCRYPTED.search(match[1]) is not None
 

@@ -13,12 +13,14 @@ from functions.convert.mpeg import Header, Splitter, header, samples_per_frame
 from functions.convert.report import Report
 
 _READ_BYTES: Final = 256 * 1024
+#: No line of the log comes later than that.
+_DUMP_SECONDS: Final = 5.0
 #: ffmpeg 5.1 ends with 69 on some files whose whole audio it converted, so the result decides.
 PARTLY_FAILED: Final = 69
 
 
 #: Told of a run that frames have come, and how many.
-Made = Callable[["EncodedRun", int], None]
+Made = Callable[["GrowingRun", int], None]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Settings:
 
 def encode_run(
     source: Path, target: Path, first_frame: int, frames: int | None, settings: Settings, limits: Limits
-) -> "EncodedRun":
+) -> "GrowingRun":
     """Encode a part of a recording by itself.
 
     Args:
@@ -46,19 +48,42 @@ def encode_run(
     Returns:
         The run, ended; `ended` and `report` tell how.
     """
-    encoded = EncodedRun(source, target, first_frame, frames, settings)
-    encoded.work(limits, stop=lambda: None, made=lambda _run, _frames: None)
-    return encoded
+    run = encoding(source, target, first_frame, frames, settings)
+    run.work(limits, stop=lambda: None, made=lambda _run, _frames: None)
+    return run
 
 
-class EncodedRun:
-    """A run that is being encoded, as functions.convert.joining.Run; one thread makes it, another may read it.
+def encoding(source: Path, target: Path, first_frame: int, frames: int | None, settings: Settings) -> "GrowingRun":
+    """A run that encodes a part of a recording as soon as somebody lets it work; arguments as of encode_run."""
+    begins = max(0, first_frame - WARM_UP)
+    if begins and settings.rate_hz is None:
+        raise ValueError("a run that does not begin with the recording needs its sample rate")
+    first_sample = begins * samples_per_frame(settings.rate_hz) if settings.rate_hz else 0
+    command = encode_command(source, settings.options, first_sample=first_sample)
+    wanted = None if frames is None else frames + first_frame - begins + OVERLAP
+    return GrowingRun(command, target, first_frame=first_frame, first_sample=first_sample, wanted=wanted)
+
+
+class GrowingRun:
+    """A run that is being made, as functions.convert.joining.Run; one thread makes it, another may read it.
 
     Args:
-        source, target, first_frame, frames, settings: as of encode_run.
+        command: the ffmpeg that writes its frames to standard output.
+        target: where the frames go, in the private folder that ffmpeg works in.
+        first_frame: number of the first frame that is not for warming up.
+        first_sample: number of the first sample of the first frame.
+        wanted: how many frames are enough, None for all up to the end.
     """
 
-    def __init__(self, source: Path, target: Path, first_frame: int, frames: int | None, settings: Settings) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        target: Path,
+        *,
+        first_frame: int = 0,
+        first_sample: int = 0,
+        wanted: int | None = None,
+    ) -> None:
         self.first_frame = first_frame
         self.report = Report()
         #: How ffmpeg ended; None before it did.
@@ -67,18 +92,19 @@ class EncodedRun:
         self.header: Header | None = None
         #: The ID3v2 tag that ffmpeg made of the recording's; there with the first frame.
         self.tag = b""
-        self._source = source
+        #: Frames that have come.
+        self.made = 0
+        self._command = command
         self._target = target
-        self._settings = settings
-        self._wanted = None if frames is None else frames + min(first_frame, WARM_UP) + OVERLAP
-        self._made = 0
+        self._first_sample = first_sample
+        self._wanted = wanted
         self._size_bytes = 0
         self._closed = False
         self._over = False
         self._changed = threading.Condition()
 
     def work(
-        self, limits: Limits, *, stop: Callable[[], str | None], made: Callable[["EncodedRun", int], None]
+        self, limits: Limits, *, stop: Callable[[], str | None], made: Callable[["GrowingRun", int], None]
     ) -> None:
         """Make the frames; whoever reads them gets each as soon as it is there.
 
@@ -100,8 +126,8 @@ class EncodedRun:
                         made(self, len(frames))
 
                 self.ended = run(
-                    encode_command(self._source, self._settings.options, first_sample=self._first_sample()),
-                    folder=self._source.parent,
+                    self._command,
+                    folder=self._target.parent,
                     limits=limits,
                     stop=lambda: "enough" if self._is_enough() else stop(),
                     out=out,
@@ -124,10 +150,13 @@ class EncodedRun:
 
     def samples(self) -> int | None:
         """Samples of each channel in the recording, if ffmpeg came to its end."""
-        if self.ended is None or self.ended.stopped is not None or self.ended.exit_code not in (0, PARTLY_FAILED):
-            return None
         encoded = self.report.encoded_samples
-        return None if encoded is None else self._first_sample() + encoded
+        return None if encoded is None or not self.is_whole() else self._first_sample + encoded
+
+    def is_whole(self) -> bool:
+        """Whether ffmpeg came to the recording's end."""
+        ended = self.ended
+        return ended is not None and ended.stopped is None and ended.exit_code in (0, PARTLY_FAILED)
 
     def close(self) -> None:
         """End ffmpeg, if it still works."""
@@ -136,11 +165,16 @@ class EncodedRun:
     @property
     def reached(self) -> int:
         """Number of the frame that comes next."""
-        return max(0, self.first_frame - WARM_UP) + self._made
+        return max(0, self.first_frame - WARM_UP) + self.made
 
     def wait_for_header(self) -> Header | None:
-        """The header, as soon as there is a frame; None if it ends without any."""
-        self._wait_for_more_than(0)
+        """The header, as soon as there is a frame; None if it ends without any.
+
+        By then the report tells what ffmpeg says before its first frame.
+        """
+        if self._wait_for_more_than(0):
+            # The two come from different pipes.
+            self.report.opened.wait(_DUMP_SECONDS)
         return self.header
 
     def _add(self, frames: list[bytes], stream: BinaryIO, tag: bytes) -> None:
@@ -149,7 +183,7 @@ class EncodedRun:
         with self._changed:
             if self.header is None:
                 self.header, self.tag = header(frames[0]), tag
-            self._made += len(frames)
+            self.made += len(frames)
             self._size_bytes = stream.tell()
             self._changed.notify_all()
 
@@ -159,11 +193,4 @@ class EncodedRun:
             return self._size_bytes > size_bytes
 
     def _is_enough(self) -> bool:
-        return self._closed or (self._wanted is not None and self._made >= self._wanted)
-
-    def _first_sample(self) -> int:
-        """Sample that the warm-up begins with."""
-        begins = max(0, self.first_frame - WARM_UP)
-        if begins and self._settings.rate_hz is None:
-            raise ValueError("a run that does not begin with the recording needs its sample rate")
-        return begins * samples_per_frame(self._settings.rate_hz) if self._settings.rate_hz else 0
+        return self._closed or (self._wanted is not None and self.made >= self._wanted)

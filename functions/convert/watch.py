@@ -10,7 +10,7 @@ from functions.common.options import Options
 from functions.convert.ffmpeg import Limits, Lines, length_command, run
 from functions.convert.mpeg import samples_per_frame
 from functions.convert.report import Report
-from functions.convert.runs import EncodedRun
+from functions.convert.runs import GrowingRun
 
 #: So much more audio than was declared, and the declaration is not believed any longer.
 _LIE_SECONDS: Final = 60.0
@@ -30,9 +30,9 @@ class Watch:
 
     Args:
         source: the recording.
-        report: what the encoder says that begins with it.
         options: how it is converted.
         bounds: what that may take.
+        report: what the encoder says that begins with it.
         stop: asked whether it must end.
         progress: told the percent done.
     """
@@ -40,9 +40,9 @@ class Watch:
     def __init__(
         self,
         source: Path,
-        report: Report,
         options: Options,
         bounds: Bounds,
+        report: Report,
         *,
         stop: Callable[[], bool],
         progress: Callable[[int], None],
@@ -63,7 +63,7 @@ class Watch:
         expected, most = window(self._report.declared_seconds, self._options), self._bounds.audio_seconds
         return None if expected is None or (most is not None and expected > most) else expected
 
-    def made(self, run: EncodedRun, frames: int) -> None:
+    def made(self, run: GrowingRun, frames: int) -> None:
         """Hear that an encoder has made frames."""
         assert run.header is not None  # noqa: S101 - it has made frames
         seconds = samples_per_frame(run.header.rate_hz) / run.header.rate_hz

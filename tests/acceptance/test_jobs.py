@@ -170,7 +170,8 @@ def test_streams_are_limited_and_end_at_once_on_sigterm(server: Served, tmp_path
     state = server.state if function else tmp_path / "state"
     with Served(state, function=function, env={"BROKER_URL": "http://127.0.0.1:9/"} if function else None) as other:
         # Of one account's streams the fifth ends the first, so no account opens more than four.
-        listeners = [(server if function else other).account() for _ in range(_MOST_STREAMS // 4 + 1)]
+        accounts = server if function else other
+        listeners = [accounts.account(f"stream{number}@example.com") for number in range(_MOST_STREAMS // 4 + 1)]
         for listener in listeners:
             listener.url = other.url
         with ExitStack() as stack:

@@ -18,7 +18,7 @@ from functions.common.options import BITRATES_KBPS, Options
 from functions.convert.ffmpeg import Limits, quality
 from functions.convert.joining import STEP, join
 from functions.convert.mpeg import samples_per_frame
-from functions.convert.runs import EncodedRun, Settings, encode_run
+from functions.convert.runs import GrowingRun, Settings, encode_run
 
 RATES_HZ: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 EXAMPLES: Final = 200
@@ -110,7 +110,7 @@ def record(example: Example, path: Path) -> None:
         file.writeframes(sound.tobytes())
 
 
-def encoded(source: Path, first_frame: int, example: Example) -> EncodedRun:
+def encoded(source: Path, first_frame: int, example: Example) -> GrowingRun:
     """The run from a frame to the end."""
     target = source.with_suffix(f".{first_frame}")
     return encode_run(source, target, first_frame, None, Settings(example.options, example.rate_hz), Limits(None))

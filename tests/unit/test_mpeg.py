@@ -14,12 +14,12 @@ from tests.media.encode import sound
 
 #: The first bytes of frames that LAME wrote, and what they say.
 HEADERS: Final = {
-    "fffb9064": Header(3, 44_100, 128, padded=False, mode=1, protected=False),
-    "fffb9264": Header(3, 44_100, 128, padded=True, mode=1, protected=False),
-    "fffbe4c4": Header(3, 48_000, 320, padded=False, mode=3, protected=False),
-    "fff380c4": Header(2, 22_050, 64, padded=False, mode=3, protected=False),
-    "ffe318c4": Header(0, 8_000, 8, padded=False, mode=3, protected=False),
-    "fffa9064": Header(3, 44_100, 128, padded=False, mode=1, protected=True),
+    "fffb9064": Header(3, 44_100, 128, padded=False, mode=1, protected=False, flags=4),
+    "fffb9264": Header(3, 44_100, 128, padded=True, mode=1, protected=False, flags=4),
+    "fffbe4c4": Header(3, 48_000, 320, padded=False, mode=3, protected=False, flags=4),
+    "fff380c4": Header(2, 22_050, 64, padded=False, mode=3, protected=False, flags=4),
+    "ffe318c4": Header(0, 8_000, 8, padded=False, mode=3, protected=False, flags=4),
+    "fffa9064": Header(3, 44_100, 128, padded=False, mode=1, protected=True, flags=4),
 }
 SIZES: Final = {
     "fffb9064": (417, 32),
@@ -53,7 +53,7 @@ def test_a_header_is_written_as_it_is_read() -> None:
     for version, rates_hz in ((3, (44_100, 48_000, 32_000)), (2, (22_050, 24_000, 16_000)), (0, (11_025, 8_000))):
         for rate_hz in rates_hz:
             for bitrate_kbps in BITRATES_KBPS[version]:
-                head = Header(version, rate_hz, bitrate_kbps, padded=True, mode=3, protected=False)
+                head = Header(version, rate_hz, bitrate_kbps, padded=True, mode=3, protected=False, flags=4)
                 assert header(head.first_bytes) == head
                 assert header(replace(head, mode=0, padded=False).first_bytes).channels == 2
 
