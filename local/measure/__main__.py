@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from local.measure import burst, convert, gateway, hop, machine, memory, start, stores, upload
+from local.measure import burst, convert, gateway, hop, machine, memory, start, stores, thorough, upload
 from local.measure.figures import Figure, table
 
 
@@ -52,6 +52,10 @@ def main(
     json_path: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Where JSON goes too.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: shows that it works, measures nothing.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="End with 1 where a bound is missed.")] = False,
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Option("--thorough", metavar="FILE", help="Compare joins in this recording instead; repeatable."),
+    ] = None,
 ) -> None:
     """Measure this project beside bare tools on this machine, in turns; ratios are medians of the pairs.
 
@@ -63,7 +67,10 @@ def main(
     before = machine.facts()
     out.print(", ".join(f"{name} {value}" for name, value in before.items()), soft_wrap=True)
     figures: list[Figure] = []
-    for part in parts or list(Part):
+    if recordings:
+        with tempfile.TemporaryDirectory(prefix="video2mp3-measure-") as folder:
+            figures += thorough.measure(Path(folder), recordings, say=lambda text: notes.print(f"[dim]{text}"))
+    for part in [] if recordings else parts or list(Part):
 
         def say(text: str, part: Part = part) -> None:
             notes.print(f"[dim]{part}: {text}")

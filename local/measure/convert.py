@@ -1,17 +1,34 @@
-"""A ten-minute recording: our convert function beside bare ffmpeg, by wall clock and by CPU."""
+"""Recordings of ten minutes and an hour: our convert function beside bare ffmpeg, MoviePy and pydub."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Final
 
+from functions.common.options import Options
+from local.measure import peers
 from local.measure.figures import Bound, Figure, alone, compared, interleaved
-from local.measure.media import Cost, bare, make_video
+from local.measure.media import Cost, bare, make_mp3_video, make_video
 from local.measure.processes import clean_environment
 
-_MOST = Bound(1.05)
+#: How strong, and what bare ffmpeg is told for the same.
+STRENGTHS: Final[Mapping[str, tuple[Options, list[str]]]] = {
+    "128k": (Options(bitrate=128), ["-b:a", "128k"]),
+    "V2": (Options(), ["-q:a", "2"]),
+    "320k": (Options(bitrate=320), ["-b:a", "320k"]),
+}
+_MOST_WALL: Final = Bound(0.60)
+_MOST_CPU: Final = Bound(1.10)
+_MOST_WALL_ALONE: Final = Bound(1.03)
+_MOST_MEBIBYTES: Final = Bound(150)
+_MOST_OF_MOVIEPY: Final = Bound(0.75)
+_MOST_COPY: Final = Bound(0.05)
+_MIB: Final = 1024 * 1024
 
 
 def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Figure]:
@@ -22,30 +39,112 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
         quick: whether to see only that it works.
         say: told what is going on.
     """
-    seconds, repeats = (20, 2) if quick else (600, 5)
-    source = folder / "recording.mp4"
-    say(f"making a recording of {seconds} s")
-    make_video(source, seconds=seconds)
-    bare(source, folder / "warm.mp3")
-    pairs = []
-    for pair in interleaved(repeats, lambda: _ours(source, folder / "state"), lambda: bare(source, folder / "out.mp3")):
-        pairs.append(pair)
-        ours, theirs = pair
-        say(f"pair {len(pairs)} of {repeats}: {ours.wall_seconds:.2f} s beside {theirs.wall_seconds:.2f} s")
-    name = f"convert {seconds} s"
-    walls = [(ours.wall_seconds, theirs.wall_seconds) for ours, theirs in pairs]
-    cpus = [(ours.cpu_seconds, theirs.cpu_seconds) for ours, theirs in pairs]
-    return [
-        compared(f"{name}: wall", "s", walls, _MOST),
-        compared(f"{name}: CPU", "s", cpus, _MOST),
-        alone("convert: our own process's CPU", "ms", [ours.own_cpu_seconds * 1000 for ours, _ in pairs]),
+    short, long = folder / "short.mp4", folder / "long.mp4"
+    lengths = {short: 20, long: 60} if quick else {short: 600, long: 3600}
+    for path, seconds in lengths.items():
+        say(f"making a recording of {seconds} s")
+        make_video(path, seconds=seconds)
+    bare(short, folder / "warm.mp3", ["-q:a", "2"])
+    bench = _Bench(folder, quick=quick, say=say)
+    figures = [
+        figure
+        for path, seconds in lengths.items()
+        for strength in STRENGTHS
+        for figure in bench.encoded(path, f"{seconds} s {strength}", strength, repeats=3 if path == short else 2)
     ]
+    figures += bench.on_one_processor(short, f"{lengths[short]} s V2")
+    figures += bench.beside_peers(short, f"{lengths[short]} s 128k")
+    figures += bench.copied(long, f"{lengths[long]} s")
+    return figures
 
 
-def _ours(source: Path, directory: Path) -> Cost:
-    command = [sys.executable, "-P", "-m", "local.measure.converting", str(source), str(directory)]
-    try:
-        said = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=clean_environment()).stdout
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    return Cost(**json.loads(said))
+class _Bench:
+    """Measures conversions.
+
+    Args:
+        folder: to work in.
+        quick: whether once is enough.
+        say: told what is going on.
+    """
+
+    def __init__(self, folder: Path, *, quick: bool, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._quick = quick
+        self._say = say
+
+    def encoded(self, source: Path, name: str, strength: str, *, repeats: int) -> list[Figure]:
+        """On all processors, beside bare ffmpeg."""
+        pairs = self._pairs(source, name, strength, repeats, cpus=0)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        wall = [(ours.wall_seconds, theirs.wall_seconds) for ours, theirs in pairs]
+        cpu = [(ours.cpu_seconds, theirs.cpu_seconds) for ours, theirs in pairs]
+        return [
+            compared(f"convert {name}: wall", "s", wall, _MOST_WALL if cores == 2 else None),
+            compared(f"convert {name}: CPU", "s", cpu, _MOST_CPU),
+            alone(f"convert {name}: memory", "MiB", [ours.peak_bytes / _MIB for ours, _ in pairs], _MOST_MEBIBYTES),
+        ]
+
+    def on_one_processor(self, source: Path, name: str) -> list[Figure]:
+        """With CONVERT_CPUS=1."""
+        pairs = self._pairs(source, f"{name}, one processor", "V2", 5, cpus=1)
+        wall = [(ours.wall_seconds, theirs.wall_seconds) for ours, theirs in pairs]
+        return [compared(f"convert {name}, one processor: wall", "s", wall, _MOST_WALL_ALONE)]
+
+    def beside_peers(self, source: Path, name: str) -> list[Figure]:
+        """Beside MoviePy and pydub, by their own default ways to an MP3."""
+        python = peers.python(self._say)
+        figures = []
+        for peer, bound in (("moviepy", _MOST_OF_MOVIEPY), ("pydub", None)):
+            pairs = []
+            for pair in interleaved(
+                1 if self._quick else 3,
+                lambda: self._ours(source, "128k", cpus=0),
+                partial(peers.cost, python, peer, source, self._folder / "peer.mp3"),
+            ):
+                pairs.append((pair[0].cpu_seconds, pair[1].cpu_seconds))
+                self._say(
+                    f"{name} beside {peer}: {pair[0].cpu_seconds:.2f} s beside {pair[1].cpu_seconds:.2f} s of CPU"
+                )
+            figures.append(compared(f"convert {name} beside {peer}: CPU", "s", pairs, bound))
+        return figures
+
+    def copied(self, source: Path, name: str) -> list[Figure]:
+        """A recording that is an MP3 already, beside bare ffmpeg that encodes it."""
+        video = self._folder / "mp3.mp4"
+        make_mp3_video(source, video)
+        pairs = []
+        for ours, theirs in interleaved(
+            1 if self._quick else 3,
+            lambda: self._ours(video, "V2", cpus=0),
+            lambda: bare(video, self._folder / "bare.mp3", ["-q:a", "2"]),
+        ):
+            pairs.append((ours, theirs))
+            self._say(f"copying {name}: {ours.wall_seconds:.2f} s beside {theirs.wall_seconds:.2f} s of encoding")
+        wall = [(ours.wall_seconds, theirs.wall_seconds) for ours, theirs in pairs]
+        cpu = [(ours.cpu_seconds, theirs.cpu_seconds) for ours, theirs in pairs]
+        return [
+            compared(f"copy {name} beside encoding it: wall", "s", wall, _MOST_COPY),
+            compared(f"copy {name} beside encoding it: CPU", "s", cpu, _MOST_COPY),
+        ]
+
+    def _pairs(self, source: Path, name: str, strength: str, repeats: int, *, cpus: int) -> list[tuple[Cost, Cost]]:
+        pairs = []
+        for ours, theirs in interleaved(
+            1 if self._quick else repeats,
+            lambda: self._ours(source, strength, cpus=cpus),
+            lambda: bare(source, self._folder / "bare.mp3", STRENGTHS[strength][1]),
+        ):
+            pairs.append((ours, theirs))
+            self._say(f"{name}: {ours.wall_seconds:.2f} s beside {theirs.wall_seconds:.2f} s")
+        return pairs
+
+    def _ours(self, source: Path, strength: str, *, cpus: int) -> Cost:
+        directory = self._folder / "state"
+        options = json.dumps(STRENGTHS[strength][0].as_dict())
+        command = [sys.executable, "-P", "-m", "local.measure.converting", str(source), str(directory), options]
+        env = {**clean_environment(), "CONVERT_CPUS": str(cpus)}
+        try:
+            said = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=env).stdout
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        return Cost(**json.loads(said))

@@ -1,24 +1,34 @@
 """One conversion as the convert function does it, in a process of its own, so that its children are counted too.
 
-`python -m local.measure.converting SOURCE DIRECTORY` prints the cost of `Converter.handle` as JSON: from the event at
-hand to the reply, so claim, fetch, encode, check, store and mark.
+`python -m local.measure.converting SOURCE DIRECTORY OPTIONS` prints the cost of `Converter.handle` as JSON: from the
+event at hand to the reply, so claim, fetch, encode, check, store and mark. CONVERT_CPUS is heard.
 """
 
 import json
+import os
 import resource
 import sys
+import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import psutil
 
 from functions.common import events
 from functions.convert.service import Converter, Terms
 from local.measure.home import Home
 
+_LOOK_SECONDS: Final = 0.2
 
-def main(source: Path, directory: Path) -> None:
+
+def main(source: Path, directory: Path, options: Mapping[str, object]) -> None:
     """Prepare a job, convert it, tell what that took."""
-    home = Home(directory)
-    notice = home.queued(source)
+    home = Home(directory, env={"CONVERT_CPUS": os.environ.get("CONVERT_CPUS", "0")})
+    notice = home.queued(source, {name: str(value) for name, value in options.items()})
     made = home.backends
     config = made.config
     terms = Terms(
@@ -31,15 +41,44 @@ def main(source: Path, directory: Path) -> None:
     )
     converter = Converter(jobs=made.jobs, blobs=made.blobs, terms=terms, waker=made.waker, halting=made.halting.is_set)
     own, children = _cpu_seconds(resource.RUSAGE_SELF), _cpu_seconds(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
-    reply = converter.handle(notice)
-    wall = time.perf_counter() - began
+    with _Peak() as peak:
+        began = time.perf_counter()
+        reply = converter.handle(notice)
+        wall = time.perf_counter() - began
     own, children = _cpu_seconds(resource.RUSAGE_SELF) - own, _cpu_seconds(resource.RUSAGE_CHILDREN) - children
     home.close()
     if reply is None or reply["type"] != events.SUCCEEDED:
         raise RuntimeError(f"the conversion did not succeed: {reply}")
-    cost = {"wall_seconds": wall, "cpu_seconds": own + children, "own_cpu_seconds": own}
+    cost = {"wall_seconds": wall, "cpu_seconds": own + children, "own_cpu_seconds": own, "peak_bytes": peak.size_bytes}
     sys.stdout.write(json.dumps(cost) + "\n")
+
+
+class _Peak:
+    """The most memory that this process and all it started had at any look, shared pages counted once (Linux)."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self._end.wait(_LOOK_SECONDS):
+            size_bytes = 0
+            for process in (me, *me.children(recursive=True)):
+                with suppress(psutil.Error):
+                    size_bytes += process.memory_full_info().pss
+            self.size_bytes = max(self.size_bytes, size_bytes)
 
 
 def _cpu_seconds(who: int) -> float:
@@ -48,4 +87,4 @@ def _cpu_seconds(who: int) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))

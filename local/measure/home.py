@@ -43,14 +43,14 @@ class Home:
         self._owner = account.id
         self.token = issuer(config.token_private_key, config.token_seconds).issue(account.id, account.email)
 
-    def queued(self, source: Path) -> Notice:
+    def queued(self, source: Path, options: Mapping[str, str] | None = None) -> Notice:
         """Store a source as upload does; return what its event says."""
-        job = self._received(source)
+        job = self._received(source, options or {})
         return Notice(events.UPLOADED, f"{job.id}.{job.run}.uploaded", job.id, job.run, None)
 
     def succeeded(self, source: Path, mp3: bytes) -> str:
         """A job that has ended well with these bytes; its id."""
-        received = self._received(source)
+        received = self._received(source, {})
         claim, job = self.backends.jobs.claim(received.id, received.run)
         if claim is not Claim.WON or job is None:
             raise RuntimeError(f"a fresh job could not be claimed: {claim}")
@@ -75,8 +75,8 @@ class Home:
         """Let go of the database."""
         self.backends.close()
 
-    def _received(self, source: Path) -> Job:
-        chosen = parse({})
+    def _received(self, source: Path, options: Mapping[str, str]) -> Job:
+        chosen = parse(options)
         jobs = self.backends.jobs
         job = jobs.create(
             owner=self._owner, filename=source.name, options=chosen, idempotency_key=None, traceparent=None

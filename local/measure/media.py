@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,8 @@ class Cost:
     cpu_seconds: float
     #: What of it our own process took, which is nothing where ffmpeg runs bare.
     own_cpu_seconds: float = 0.0
+    #: The most memory of all processes together; 0 where it was not looked at.
+    peak_bytes: int = 0
 
 
 def make_video(path: Path, *, seconds: int) -> None:
@@ -42,9 +45,18 @@ def make_video(path: Path, *, seconds: int) -> None:
     original.unlink()
 
 
-def bare(source: Path, target: Path) -> Cost:
+def make_mp3_video(source: Path, path: Path) -> None:
+    """Make of a video one whose sound is an MP3."""
+    _ffmpeg("-i", str(source), "-c:v", "copy", "-c:a", "libmp3lame", "-q:a", "2", str(path))
+
+
+def bare(source: Path, target: Path, strength: Sequence[str] = ("-q:a", "2")) -> Cost:
     """Convert with nothing but ffmpeg, as one would type it."""
-    command = ["ffmpeg", "-y", "-i", str(source), "-vn", "-q:a", "2", str(target)]
+    return waited(["ffmpeg", "-y", "-i", str(source), "-vn", *strength, str(target)])
+
+
+def waited(command: Sequence[str]) -> Cost:
+    """Run a command to its end; what it took, with all that it waited for itself."""
     began = time.perf_counter()
     null = subprocess.DEVNULL
     # A session of its own, as ours has: a busy Linux shares its cores out among sessions (sched(7), autogroup).

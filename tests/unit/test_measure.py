@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from functions.upload.sniff import LOOK_BYTES, not_media
 from local.measure import __main__ as command
-from local.measure import memory, stores
+from local.measure import memory, stores, thorough
 from local.measure.figures import Bound, Figure, Pair, alone, compared, interleaved, table
 from local.measure.processes import clean_environment, head, parsed, ticks
 from local.measure.upload import Body, boxes, multipart, raw
 from local.testservers.fleet import Fleet
+from tests.media.encode import encode
 
 
 def shown(*figures: Figure) -> str:
@@ -211,3 +212,13 @@ def test_without_servers_nothing_is_measured(part: ModuleType, tmp_path: Path, m
     assert part.measure(tmp_path, quick=True, say=said.append) == []
     assert said
     assert all("local/services up starts" in sentence for sentence in said)
+
+
+def test_joins_are_compared(tmp_path: Path) -> None:
+    """Of a recording of more than one part every join is compared, and none makes another file."""
+    recording = tmp_path / "recording.wav"
+    encode(recording, "-f", "lavfi", "-i", "sine=f=440:r=8000:d=65", "-f", "wav")
+    (tmp_path / "work").mkdir()
+    figures = thorough.measure(tmp_path / "work", [recording], say=lambda _text: None)
+    assert [figure.ours for figure in figures] == [6, 0, 0]
+    assert list((tmp_path / "work").iterdir()) == []
