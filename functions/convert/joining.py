@@ -7,12 +7,13 @@ earlier run's frames are the right ones. docs/media.md tells what that state is 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from functions.convert.info import LAME_DELAY
 from functions.convert.mp3 import Mp3Writer
-from functions.convert.mpeg import sounding
+from functions.convert.mpeg import Splitter, sounding
 
 #: Frames that a run begins early, unless it begins with the recording. LAME's sense of how loud it is fades within 95
 #: frames; 98 are twice the 49 after which the padding of frames at 44.1 kHz repeats itself.
@@ -23,6 +24,7 @@ STEP: Final = 49
 PROOF: Final = 49
 #: Frames that a run goes on for where the next one has begun, so that they can come to agree.
 OVERLAP: Final = 98
+_READ_BYTES: Final = 256 * 1024
 
 
 class Run(Protocol):
@@ -44,6 +46,29 @@ class Run(Protocol):
     def close(self) -> None:
         """No more frames are wanted."""
         ...
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run that lies in a file, wherever its frames were made (functions.convert.runs.encode_run)."""
+
+    path: Path
+    first_frame: int
+    recording_samples: int | None
+
+    def frames(self) -> Iterator[bytes]:
+        """The frames in the file."""
+        splitter = Splitter()
+        with self.path.open("rb") as stream:
+            while piece := stream.read(_READ_BYTES):
+                yield from splitter.feed(piece)
+
+    def samples(self) -> int | None:
+        """What the encoder said."""
+        return self.recording_samples
+
+    def close(self) -> None:
+        """Leave the file where it is."""
 
 
 AnyRun = TypeVar("AnyRun", bound=Run)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from functions.common.options import BITRATES_KBPS, Options
 from functions.convert.ffmpeg import Limits, quality
-from functions.convert.joining import STEP, join
+from functions.convert.joining import STEP, StoredRun, join
 from functions.convert.mpeg import samples_per_frame
 from functions.convert.runs import GrowingRun, Settings, encode_run
 
@@ -139,4 +139,24 @@ def test_joined_runs_are_the_whole(folder: Path, example: Example) -> None:
     join(runs[:1], folder / "whole.mp3", tag=b"", quality=scale)
     last = join(runs, folder / "joined.mp3", tag=b"", quality=scale)
     event("joined" if last is not runs[0] else "not joined")
+    assert (folder / "joined.mp3").read_bytes() == (folder / "whole.mp3").read_bytes()
+
+
+def test_runs_that_travel(folder: Path) -> None:
+    """Each run may be made elsewhere: its bytes, and how long the recording is, are all that joining needs."""
+    pieces = tuple(Piece("noise", 120, 0, 1 + number, 3_000) for number in range(3))
+    example = Example(32_000, 2, pieces, (147, 245), (), Options(bitrate=96))
+    source = folder / "source.wav"
+    record(example, source)
+    stored = []
+    for first, frames in ((0, 147), (147, 98), (245, None)):
+        settings_ = Settings(example.options, example.rate_hz)
+        made = encode_run(source, folder / "made", first, frames, settings_, Limits(None))
+        path = folder / f"stored-{first}"
+        path.write_bytes((folder / "made").read_bytes())
+        stored.append(StoredRun(path, first, made.samples()))
+    assert [run.recording_samples for run in stored] == [None, None, 360 * 1152]
+    whole = encoded(source, 0, example)
+    join([whole], folder / "whole.mp3", tag=b"", quality=None)
+    assert join(stored, folder / "joined.mp3", tag=b"", quality=None) is stored[-1]
     assert (folder / "joined.mp3").read_bytes() == (folder / "whole.mp3").read_bytes()
