@@ -25,7 +25,7 @@ from functions.convert.watch import Bounds, Watch
 #: A further encoder is worth its start for so much audio of its own.
 _LEAST_SECONDS: Final = 20.0
 #: Every encoder reads and decodes all that lies before its part; what that takes, as a share of encoding the same.
-_DECODING: Final = 0.04
+_DECODING: Final = 0.08
 #: More bring nothing: the last one decodes nearly everything.
 _MOST_ENCODERS: Final = 32
 _log = logging.getLogger(__name__)

@@ -107,7 +107,7 @@ def _frames_command(source: Path, window: list[str], codec: list[str]) -> list[s
         # Ogg keeps its tags on the stream, others on the file; the file's win.
         *("-map_metadata", "0:g", "-map_metadata", "0:s:a:0", "-map_chapters", "-1"),
         *codec,
-        *("-id3v2_version", "4", "-write_xing", "0", "-f", "mp3", "pipe:1"),
+        *("-id3v2_version", "4", "-write_xing", "0", "-flush_packets", "0", "-f", "mp3", "pipe:1"),
     ]
 
 
