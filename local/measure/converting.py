@@ -22,7 +22,8 @@ from functions.common import events
 from functions.convert.service import Converter, Terms
 from local.measure.home import Home
 
-_LOOK_SECONDS: Final = 0.2
+#: Looking takes processor time itself, of which a closer look would take several percent.
+_LOOK_SECONDS: Final = 2.0
 
 
 def main(source: Path, directory: Path, options: Mapping[str, object]) -> None:
