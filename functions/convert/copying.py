@@ -54,7 +54,9 @@ def is_copyable(options: Options) -> bool:
     return options.bitrate is None and options.quality is None and options.channels is None
 
 
-def copy(source: Path, target: Path, options: Options, *, limits: Limits, watch: Watch) -> tuple[GrowingRun, float]:
+def copy(
+    source: Path, target: Path, options: Options, *, limits: Limits, watch: Watch
+) -> tuple[GrowingRun, float | None]:
     """Write an MP3 of the frames that are there.
 
     Args:
@@ -65,10 +67,10 @@ def copy(source: Path, target: Path, options: Options, *, limits: Limits, watch:
         watch: follows it.
 
     Returns:
-        The run that read the frames, and how many seconds are heard.
+        The run that read the frames, and how many seconds are heard; None if ffmpeg was ended, then the run tells why.
 
     Raises:
-        NotMpeg: they can't be taken over as they are, or ffmpeg was ended; the run tells.
+        NotMpeg: they can't be taken over as they are.
         OSError: they can't be written.
     """
     frames = GrowingRun(copy_command(source, options.end), target.with_suffix(".copy"))
@@ -77,6 +79,8 @@ def copy(source: Path, target: Path, options: Options, *, limits: Limits, watch:
         done = pool.submit(copy_context().run, work)
         skips = read_skips(source, limits, watch.stop)
         done.result()
+    if frames.ended is not None and frames.ended.stopped is not None:
+        return frames, None
     head = frames.header
     if head is None or not frames.is_whole():
         raise NotMpeg("there are no frames")

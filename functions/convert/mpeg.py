@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Final
 
+_LOWER_KBPS: Final = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 #: By the version bits of a header: 3 is MPEG-1, 2 is MPEG-2, 0 is MPEG-2.5. Indices are those of the header, from 1 on.
 BITRATES_KBPS: Final = {
     3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    0: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    2: _LOWER_KBPS,
+    0: _LOWER_KBPS,
 }
 _RATES_HZ: Final = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _MPEG_1: Final = 3

@@ -18,9 +18,6 @@ _DUMP_SECONDS: Final = 5.0
 #: ffmpeg 5.1 ends with 69 on some files whose whole audio it converted, so the result decides.
 PARTLY_FAILED: Final = 69
 
-#: Told of a run that frames have come, and how many.
-Made = Callable[["GrowingRun", int], None]
-
 
 @dataclass(frozen=True)
 class Settings:

@@ -9,6 +9,7 @@ import pytest
 from mutagen.mp3 import MP3
 
 from functions.common.options import Options
+from functions.convert.checking import Stopped
 from functions.convert.copying import Part, Skips, is_copyable, part_of
 from functions.convert.encoding import encode
 from functions.convert.mpeg import NotMpeg, Splitter, main_data
@@ -111,6 +112,29 @@ def test_an_option_that_asks_for_another_sound(options: Options, tmp_path: Path)
     assert not is_copied(result)
     info: Any = MP3(result).info
     assert info.length == pytest.approx(8, abs=0.1)
+
+
+def test_a_copy_that_is_stopped_is_not_encoded(tmp_path: Path) -> None:
+    """What ends the copying ends the conversion; no encoder begins."""
+    source = recording(tmp_path / "source", "-b:a", "128k", "-f", "mpegts")
+    looks: list[bool] = []
+
+    def stop() -> bool:
+        # Once the copy is being made, and never before.
+        looks.append((tmp_path / "result.copy").exists())
+        return looks[-1]
+
+    with pytest.raises(Stopped):
+        encode(
+            source,
+            tmp_path / "result.mp3",
+            Options(),
+            bounds=Bounds(None, None),
+            processors=Processors(1),
+            stop=stop,
+            progress=lambda _percent: None,
+        )
+    assert (tmp_path / "result.0").stat().st_mtime_ns <= (tmp_path / "result.copy").stat().st_mtime_ns
 
 
 def rate_changes(path: Path) -> None:
