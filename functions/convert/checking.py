@@ -8,10 +8,12 @@ from typing import Final
 from functions.common.errors import Unavailable
 from functions.common.options import Options
 from functions.convert.encryption import is_encrypted
-from functions.convert.ffmpeg import Ended, Limits, Lines, probe_command, run
+from functions.convert.ffmpeg import probe_command
+from functions.convert.process import Ended, Lines, run
 from functions.convert.report import Report
 from functions.convert.result import examine
 from functions.convert.runs import PARTLY_FAILED
+from functions.convert.sandbox import Limits
 from functions.convert.watch import window
 
 #: Share of what the audio stream declares that the result must cover.
@@ -22,9 +24,10 @@ _SLACK_SECONDS: Final = 0.2
 _DECODED: Final = 0.95
 #: Looking at a header takes no longer.
 _HEADER_SECONDS: Final = 20.0
-_SIGXCPU: Final = -24
-#: Exit codes of a process that was ended from outside: SIGTERM as ffmpeg and as the kernel tell it, SIGKILL.
-_ENDED_FROM_OUTSIDE: Final = (255, -15, -9)
+#: Exit codes of a process that was ended by SIGXCPU, without and with a sandbox.
+_TOO_MUCH_CPU: Final = (-24, 128 + 24)
+#: Those of one that was ended from outside: SIGTERM as ffmpeg tells it, and it and SIGKILL, without and with a sandbox.
+_ENDED_FROM_OUTSIDE: Final = (255, -15, -9, 128 + 15, 128 + 9)
 
 
 class Failed(Exception):
@@ -57,7 +60,7 @@ def raise_if_failed(ended: Ended, report: Report, source: Path, options: Options
         return
     if ended.exit_code in _ENDED_FROM_OUTSIDE:
         raise Stopped
-    if ended.exit_code == _SIGXCPU:
+    if ended.exit_code in _TOO_MUCH_CPU:
         raise Failed("timed_out")
     raise Failed(_why_nothing(report, source, options))
 
@@ -124,7 +127,6 @@ def _declared_by_stream(source: Path, stop: Callable[[], bool]) -> float | None:
     said: list[str] = []
     ended = run(
         probe_command(source),
-        folder=source.parent,
         limits=Limits(time.monotonic() + _HEADER_SECONDS),
         stop=lambda: "stopped" if stop() else None,
         out=Lines(said.append).feed,

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from functions.common.options import Options
-from functions.convert.ffmpeg import Limits, Lines, copy_command, run, skips_command
+from functions.convert.ffmpeg import copy_command, skips_command
 from functions.convert.info import DECODER_DELAY, MOST_SAMPLES
 from functions.convert.mp3 import Mp3Writer
 from functions.convert.mpeg import NotMpeg, header, main_data, samples_per_frame, silent_frame
+from functions.convert.process import Lines, run
 from functions.convert.result import keep_tags
 from functions.convert.runs import GrowingRun
+from functions.convert.sandbox import Limits
 from functions.convert.watch import Watch
 
 #: As far back as a frame may reach.
@@ -136,7 +138,6 @@ def read_skips(source: Path, limits: Limits, stop: Callable[[], str | None]) -> 
 
     run(
         skips_command(source),
-        folder=source.parent,
         limits=limits,
         stop=stop,
         out=Lines(line).feed,

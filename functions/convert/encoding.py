@@ -13,13 +13,14 @@ from functions.common.errors import Unavailable
 from functions.common.options import Options
 from functions.convert.checking import check, raise_if_failed
 from functions.convert.copying import copy, is_copyable
-from functions.convert.ffmpeg import Limits, quality
+from functions.convert.ffmpeg import quality
 from functions.convert.joining import STEP, Apart, join
 from functions.convert.mpeg import Header, NotMpeg, samples_per_frame
 from functions.convert.processors import Processors, Share
 from functions.convert.report import Report
 from functions.convert.result import keep_tags
 from functions.convert.runs import GrowingRun, Settings, encoding
+from functions.convert.sandbox import Limits
 from functions.convert.watch import Bounds, Watch
 
 #: A further encoder is worth its start for so much audio of its own.

@@ -1,26 +1,15 @@
-"""The hardened ffmpeg: its command lines, and running them so that nothing outlives its limits.
+"""The hardened ffmpeg: its command lines.
 
 A stranger's file meets ffmpeg only here. The input is always a local file behind `file:`; protocols, containers and
 codecs are whitelisted, so that playlists cannot name other files or hosts and no video decoder is ever opened. Why
 each flag stands here is told in docs/media.md.
 """
 
-import logging
-import os
-import selectors
-import shutil
-import signal
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from functions.common.options import Options
+from functions.convert.process import Command
 
 _CONTAINERS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,mpegvideo,ogg,asf,mxf,"
@@ -47,31 +36,9 @@ _LAME_SOUND: Final = (
     ":channel_layouts="
 )
 _LAYOUTS: Final = {None: "stereo|mono", 1: "mono", 2: "stereo"}
-_MEMORY_BYTES: Final = 1024**3
-_LINE_BYTES: Final = 4096
-_LOOK_SECONDS: Final = 0.2
-_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one process may use; None stands for no limit."""
-
-    #: By time.monotonic.
-    deadline: float | None
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended."""
-
-    #: As the shell counts: negative for a signal.
-    exit_code: int
-    #: What `stop` answered, if that ended it; "timed_out" for the wall clock.
-    stopped: str | None
-
-
-def encode_command(source: Path, options: Options, *, first_sample: int = 0) -> list[str]:
+def encode_command(source: Path, options: Options, *, first_sample: int = 0) -> Command:
     """The command that writes MP3 frames of the first audio stream to standard output, behind an ID3v2 tag.
 
     Args:
@@ -86,7 +53,7 @@ def encode_command(source: Path, options: Options, *, first_sample: int = 0) -> 
     return _frames_command(source, window, ["-af", sound, "-c:a", "libmp3lame", "-reservoir", "0", *strength])
 
 
-def copy_command(source: Path, end: float | None) -> list[str]:
+def copy_command(source: Path, end: float | None) -> Command:
     """The command that writes the MP3 frames that the first audio stream consists of, from its beginning on.
 
     Args:
@@ -96,8 +63,8 @@ def copy_command(source: Path, end: float | None) -> list[str]:
     return _frames_command(source, _to(None if end is None else end + 1), ["-c:a", "copy"])
 
 
-def _frames_command(source: Path, window: list[str], codec: list[str]) -> list[str]:
-    return [
+def _frames_command(source: Path, window: list[str], codec: list[str]) -> Command:
+    arguments = (
         *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "verbose"),
         *_INPUT_FLAGS,
         *("-vn", "-sn", "-dn"),
@@ -108,7 +75,8 @@ def _frames_command(source: Path, window: list[str], codec: list[str]) -> list[s
         *("-map_metadata", "0:g", "-map_metadata", "0:s:a:0", "-map_chapters", "-1"),
         *codec,
         *("-id3v2_version", "4", "-write_xing", "0", "-flush_packets", "0", "-f", "mp3", "pipe:1"),
-    ]
+    )
+    return Command(source, arguments)
 
 
 def _from(seconds: float | None) -> list[str]:
@@ -119,170 +87,39 @@ def _to(seconds: float | None) -> list[str]:
     return [] if seconds is None else ["-to", f"{seconds:.6f}"]
 
 
-def probe_command(source: Path) -> list[str]:
+def probe_command(source: Path) -> Command:
     """The command that tells what the first audio stream declares of itself."""
     return _probe_command(source, "stream=duration")
 
 
-def skips_command(source: Path) -> list[str]:
+def skips_command(source: Path) -> Command:
     """The command that tells, in a line for each packet of the first audio stream, which samples players leave out."""
     return _probe_command(source, "packet=pts:packet_side_data=skip_samples,discard_padding")
 
 
-def _probe_command(source: Path, entries: str) -> list[str]:
+def _probe_command(source: Path, entries: str) -> Command:
     """An ffprobe that looks at headers and packets alone.
 
     To learn more of a stream it would open its decoder, and it fails if one is not on a codec whitelist.
     """
     flags = [flag for flag in _INPUT_FLAGS if flag not in ("-codec_whitelist", _CODECS)]
-    return [
+    arguments = (
         *("ffprobe", "-hide_banner", "-loglevel", "error", "-nofind_stream_info"),
         *flags,
         *("-select_streams", "a:0", "-show_entries", entries, "-of", "compact=print_section=0"),
         f"file:{source}",
-    ]
+    )
+    return Command(source, arguments)
 
 
-def length_command(source: Path) -> list[str]:
+def length_command(source: Path) -> Command:
     """The command that reads the first audio stream to its end without decoding it, telling how far it is."""
-    return [
+    arguments = (
         *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-progress", "pipe:1"),
         *_INPUT_FLAGS,
         *("-vn", "-sn", "-dn", "-i", f"file:{source}", "-map", "0:a:0", "-c", "copy", "-f", "null", "-"),
-    ]
-
-
-def run(
-    command: list[str],
-    *,
-    folder: Path,
-    limits: Limits,
-    stop: Callable[[], str | None],
-    out: Callable[[bytes], None],
-    said: Callable[[str], None],
-) -> Ended:
-    """Run a hardened command to its end; call from the thread that outlives it.
-
-    Args:
-        command: an argv list of this module.
-        folder: the private working directory.
-        limits: what it may use.
-        stop: asked several times a second; a text ends the process group at once.
-        out: given standard output, piece by piece.
-        said: given each line of standard error, from another thread.
-    """
-    process = subprocess.Popen(
-        [*_guards(limits), *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=folder,
-        env=_environment(folder),
-        start_new_session=True,
     )
-    reader = threading.Thread(target=_drain, args=(process.stderr, said), daemon=True)
-    reader.start()
-    try:
-        stopped = _follow(process, limits.deadline, stop, out)
-    finally:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        reader.join()
-        _close(process)
-    return Ended(process.returncode, stopped)
-
-
-def _follow(
-    process: subprocess.Popen[bytes],
-    deadline: float | None,
-    stop: Callable[[], str | None],
-    out: Callable[[bytes], None],
-) -> str | None:
-    """Read standard output until the process ends or has to; return why it has to."""
-    stdout = process.stdout
-    assert stdout is not None  # noqa: S101 - it is a pipe
-    os.set_blocking(stdout.fileno(), False)
-    with selectors.DefaultSelector() as selector:
-        selector.register(stdout, selectors.EVENT_READ)
-        while True:
-            if selector.select(_LOOK_SECONDS):
-                chunk = stdout.read(65536)
-                if chunk == b"":
-                    process.wait(None if deadline is None else max(1.0, deadline - time.monotonic()))
-                    return None
-                if chunk:
-                    out(chunk)
-            reason = stop()
-            if reason is not None:
-                return reason
-            if deadline is not None and time.monotonic() > deadline:
-                return "timed_out"
-
-
-class Lines:
-    """Puts pieces of text together to lines.
-
-    Args:
-        line: given each.
-    """
-
-    def __init__(self, line: Callable[[str], None]) -> None:
-        self._line = line
-        self._rest = b""
-
-    def feed(self, data: bytes) -> None:
-        """Take the next piece."""
-        *lines, rest = (self._rest + data).split(b"\n")
-        self._rest = rest[-_LINE_BYTES:]
-        for text in lines:
-            self._line(text.decode(errors="replace"))
-
-
-def _drain(stream: IO[bytes] | None, said: Callable[[str], None]) -> None:
-    """Pass on each line; one that is longer than any of ffmpeg's own is a stranger's words, and is dropped."""
-    whole = True
-    while stream is not None and (chunk := stream.readline(_LINE_BYTES)):
-        ends = chunk.endswith(b"\n")
-        if whole and ends:
-            said(chunk.decode(errors="replace").rstrip())
-        whole = ends
-
-
-def _close(process: subprocess.Popen[bytes]) -> None:
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
-
-
-def _guards(limits: Limits) -> list[str]:
-    """What stands before a command: death with the parent, and resource limits, where the platform has them."""
-    guards = []
-    tools = _tools()
-    if "setpriv" in tools:
-        guards += ["setpriv", "--pdeathsig", "KILL", "--"]
-    if "prlimit" in tools:
-        # It writes to pipes alone, never to a file.
-        guards += ["prlimit", f"--as={_MEMORY_BYTES}", "--nofile=64", "--core=0", "--fsize=0"]
-        if limits.deadline is not None:
-            # More CPU time than wall-clock time on all cores together is a loop.
-            # The soft limit's signal can be told from others, the hard one's cannot.
-            most = int((limits.deadline - time.monotonic()) * (os.cpu_count() or 1)) + 10
-            guards.append(f"--cpu={most}:{most + 5}")
-        guards.append("--")
-    return guards
-
-
-@cache
-def _tools() -> frozenset[str]:
-    found = frozenset(tool for tool in ("setpriv", "prlimit") if shutil.which(tool))
-    for tool in {"setpriv", "prlimit"} - found:
-        _log.warning("%s is not on this machine: ffmpeg runs without the limits it sets", tool)
-    return found
-
-
-def _environment(folder: Path) -> Mapping[str, str]:
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "HOME": str(folder), "TMPDIR": str(folder)}
+    return Command(source, arguments)
 
 
 def quality(options: Options) -> int | None:

@@ -34,7 +34,7 @@ class Report:
         self.has_audio = False
         self.is_mp3 = False
         self.encrypted = False
-        #: A limit could not be set, so ffmpeg was not even started.
+        #: A limit could not be set or a wall not be built, so ffmpeg was not even started.
         self.not_started = False
         #: The file ended where more was to come.
         self.cut_off = False
@@ -50,7 +50,7 @@ class Report:
         """Take one line of standard error."""
         if line.startswith("Output #0, mp3, to "):
             self.opened.set()
-        elif line.startswith(("prlimit: ", "setpriv: ")):
+        elif line.startswith(("prlimit: ", "setpriv: ", "bwrap: ")):
             self.not_started = True
         elif _CUT_OFF.match(line):
             self.cut_off = True

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from functions.common.options import Options
-from functions.convert.ffmpeg import Ended, Limits, encode_command, run
+from functions.convert.ffmpeg import encode_command
 from functions.convert.joining import OVERLAP, WARM_UP
 from functions.convert.mpeg import Header, Splitter, header, samples_per_frame
+from functions.convert.process import Command, Ended, run
 from functions.convert.report import Report
+from functions.convert.sandbox import Limits
 
 _READ_BYTES: Final = 256 * 1024
 #: No line of the log comes later than that.
@@ -65,7 +67,7 @@ class GrowingRun:
 
     Args:
         command: the ffmpeg that writes its frames to standard output.
-        target: where the frames go, in the private folder that ffmpeg works in.
+        target: where the frames go.
         first_frame: number of the first frame that is not for warming up.
         first_sample: number of the first sample of the first frame.
         wanted: how many frames are enough, None for all up to the end.
@@ -73,7 +75,7 @@ class GrowingRun:
 
     def __init__(
         self,
-        command: list[str],
+        command: Command,
         target: Path,
         *,
         first_frame: int = 0,
@@ -123,7 +125,6 @@ class GrowingRun:
 
                 self.ended = run(
                     self._command,
-                    folder=self._target.parent,
                     limits=limits,
                     stop=lambda: "enough" if self._is_enough() else stop(),
                     out=out,

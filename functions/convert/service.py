@@ -204,7 +204,7 @@ class Converter:
         try:
             if self._terms.work_dir:
                 Path(self._terms.work_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix="convert-", dir=self._terms.work_dir or None))
+            folder = Path(tempfile.mkdtemp(prefix="convert-", dir=self._terms.work_dir or None)).absolute()
         except OSError as error:
             raise Unavailable("There is no place to work in.", retry_after_seconds=30) from error
         try:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from functions.common.options import Options
-from functions.convert.ffmpeg import Limits, Lines, length_command, run
+from functions.convert.ffmpeg import length_command
 from functions.convert.mpeg import samples_per_frame
+from functions.convert.process import Lines, run
 from functions.convert.report import Report
 from functions.convert.runs import GrowingRun
+from functions.convert.sandbox import Limits
 
 #: So much more audio than was declared, and the declaration is not believed any longer.
 _LIE_SECONDS: Final = 60.0
@@ -106,7 +108,6 @@ class Watch:
 
         run(
             length_command(self._source),
-            folder=self._source.parent,
             limits=Limits(self._bounds.deadline),
             stop=lambda: "stopped" if self._stop() else None,
             out=Lines(line).feed,

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from functions.common.options import Options
-from functions.convert.ffmpeg import Limits, quality
+from functions.convert.ffmpeg import quality
 from functions.convert.joining import OVERLAP, STEP, WARM_UP, Apart, join
 from functions.convert.mpeg import samples_per_frame
 from functions.convert.processors import usable
 from functions.convert.runs import GrowingRun, Settings, encode_run
+from functions.convert.sandbox import Limits
 from local.measure.figures import Bound, Figure, alone
 
 #: A run each.

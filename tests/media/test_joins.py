@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from functions.common.options import BITRATES_KBPS, Options
-from functions.convert.ffmpeg import Limits, quality
+from functions.convert.ffmpeg import quality
 from functions.convert.joining import STEP, StoredRun, join
 from functions.convert.mpeg import samples_per_frame
 from functions.convert.runs import GrowingRun, Settings, encode_run
+from functions.convert.sandbox import Limits
 
 RATES_HZ: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 EXAMPLES: Final = 200
