@@ -25,6 +25,8 @@ PROOF: Final = 49
 #: Frames that a run goes on for where the next one has begun, so that they can come to agree.
 OVERLAP: Final = 98
 _READ_BYTES: Final = 256 * 1024
+#: Both channels, as functions.convert.mpeg.sounding tells them.
+_BOTH: Final = 0b11
 
 
 class Run(Protocol):
@@ -145,6 +147,8 @@ class _Joint:
         for frame in frames:
             self._writer.write(frame)
             self._number += 1
+            if self._ever == _BOTH and self._number <= first_frame - WARM_UP:
+                continue
             sounds = self._sounding(frame)
             self._ever |= sounds
             if self._number <= first_frame - WARM_UP:

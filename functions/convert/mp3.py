@@ -7,7 +7,7 @@ from typing import Final, Self
 from functions.convert.info import TOC_ENTRIES, Info, info_bytes, info_frame
 from functions.convert.mpeg import Header, NotMpeg, header, samples_per_frame
 
-_BUFFER_BYTES: Final = 64 * 1024
+_BUFFER_FRAMES: Final = 128
 #: Places that are remembered for the table of contents; however long the MP3 is, they are never more than twice these.
 _PLACES: Final = 16 * TOC_ENTRIES
 
@@ -26,7 +26,7 @@ class Mp3Writer:
         self._frames = 0
         self._size_bytes = 0
         self._crc = 0
-        self._buffer = bytearray()
+        self._buffer: list[bytes] = []
         #: Where each frame whose number is a multiple of `_apart` lies.
         self._places: list[int] = []
         self._apart = 1
@@ -46,19 +46,12 @@ class Mp3Writer:
         Raises:
             NotMpeg: the first one is none.
         """
-        if self._first is None:
-            self._first = header(frame)
-            self._size_bytes = info_bytes(self._first)
-            self._file.write(self._tag + bytes(self._size_bytes))
         if self._frames % self._apart == 0:
-            self._places.append(self._size_bytes)
-            if len(self._places) == 2 * _PLACES:
-                del self._places[1::2]
-                self._apart *= 2
+            self._remember(frame)
         self._frames += 1
         self._size_bytes += len(frame)
-        self._buffer += frame
-        if len(self._buffer) >= _BUFFER_BYTES:
+        self._buffer.append(frame)
+        if len(self._buffer) == _BUFFER_FRAMES:
             self._flush()
 
     def finish(self, *, constant: bool, quality: int | None, delay: int, samples: int | None) -> None:
@@ -90,6 +83,17 @@ class Mp3Writer:
         self._file.seek(len(self._tag))
         self._file.write(info_frame(self._first, info))
 
+    def _remember(self, frame: bytes) -> None:
+        """Remember where this frame lies; before the first one make room for what comes in front."""
+        if self._first is None:
+            self._first = header(frame)
+            self._size_bytes = info_bytes(self._first)
+            self._file.write(self._tag + bytes(self._size_bytes))
+        self._places.append(self._size_bytes)
+        if len(self._places) == 2 * _PLACES:
+            del self._places[1::2]
+            self._apart *= 2
+
     def _place(self, entry: int) -> int:
         frame = entry * self._frames // TOC_ENTRIES
         return 256 * self._places[min(frame // self._apart, len(self._places) - 1)] // self._size_bytes
@@ -97,7 +101,7 @@ class Mp3Writer:
     def _flush(self) -> None:
         from fastcrc import crc16
 
-        data = bytes(self._buffer)
+        data = b"".join(self._buffer)
         self._crc = crc16.arc(data, self._crc)
         self._file.write(data)
         self._buffer.clear()

@@ -4,7 +4,7 @@ ISO 11172-3 section 2.4 for MPEG-1, ISO 13818-3 for the lower sample rates, and 
 """
 
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 _LOWER_KBPS: Final = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -20,6 +20,8 @@ _LAYER_III: Final = 1
 _MONO: Final = 3
 _HEADER_BYTES: Final = 4
 _ID3_HEADER_BYTES: Final = 10
+#: More different ones than any encoder writes.
+_HEADERS: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def header(frame: bytes) -> Header:
     return found
 
 
-@cache
+@lru_cache(_HEADERS)
 def _header(second: int, third: int, fourth: int) -> Header | None:
     version, layer, unprotected = second >> 3 & 3, second >> 1 & 3, second & 1
     bitrate, rate, padded = third >> 4, third >> 2 & 3, bool(third >> 1 & 1)
@@ -88,6 +90,11 @@ def _header(second: int, third: int, fourth: int) -> Header | None:
         return None
     rates_hz, rates_kbps = _RATES_HZ[version], BITRATES_KBPS[version]
     return Header(version, rates_hz[rate], rates_kbps[bitrate - 1], padded, fourth >> 6, not unprotected, fourth & 0xF)
+
+
+@lru_cache(_HEADERS)
+def _size_bytes(first_bytes: bytes) -> int:
+    return header(first_bytes).size_bytes
 
 
 class NotMpeg(ValueError):
@@ -118,7 +125,7 @@ class Splitter:
             self.tag, rest, self._in_front = rest[:size_bytes], rest[size_bytes:], False
         frames, begin, last = [], 0, len(rest) - _HEADER_BYTES
         while begin <= last:
-            end = begin + header(rest[begin : begin + _HEADER_BYTES]).size_bytes
+            end = begin + _size_bytes(rest[begin : begin + _HEADER_BYTES])
             if end > len(rest):
                 break
             frames.append(rest[begin:end])

@@ -15,6 +15,8 @@ from functions.convert.report import Report
 from functions.convert.sandbox import Limits
 
 _READ_BYTES: Final = 256 * 1024
+#: Whoever reads a run is woken for that much at least: each time costs, and sooner it needs nothing.
+_WAKE_BYTES: Final = 32 * 1024
 #: No line of the log comes later than that.
 _DUMP_SECONDS: Final = 5.0
 #: ffmpeg 5.1 ends with 69 on some files whose whole audio it converted, so the result decides.
@@ -138,9 +140,9 @@ class GrowingRun:
     def frames(self) -> Iterator[bytes]:
         """The frames, as they are made."""
         splitter, read = Splitter(), 0
-        while self._wait_for_more_than(read):
-            with self._target.open("rb") as stream:
-                stream.seek(read)
+        self._wait_for_more_than(0)
+        with self._target.open("rb", buffering=0) as stream:
+            while self._wait_for_more_than(read + _WAKE_BYTES) or self._wait_for_more_than(read):
                 while piece := stream.read(_READ_BYTES):
                     read += len(piece)
                     yield from splitter.feed(piece)
