@@ -1,4 +1,7 @@
-"""The message of the other system's two queues: `{"video_fid": ..., "mp3_fid": ..., "username": ...}`."""
+"""The message of the other system's two queues: `{"video_fid": ..., "mp3_fid": ..., "username": ...}`.
+
+One that asks for a conversion may also have `options`, an object of them (functions.common.options).
+"""
 
 import json
 import re
@@ -7,6 +10,7 @@ from typing import Final
 
 from functions.common.accounts import normalise
 from functions.common.errors import Invalid
+from functions.common.options import Options, parse
 
 _OBJECT_ID: Final = re.compile(r"[0-9a-fA-F]{24}\Z")
 #: As long as the table's column.
@@ -27,6 +31,8 @@ class Message:
     username: str
     #: The same as an address of ours.
     address: str
+    #: How to convert.
+    options: Options
 
 
 def read(data: object) -> Message:
@@ -51,9 +57,24 @@ def read(data: object) -> Message:
     if not isinstance(username, str) or len(username) > _LONGEST_USERNAME:
         raise NoMessage("its username is no address")
     try:
-        return Message(video_fid.lower(), username, normalise(username))
+        address = normalise(username)
     except Invalid as error:
         raise NoMessage("its username is no address") from error
+    return Message(video_fid.lower(), username, address, _options(data.get("options")))
+
+
+def _options(given: object) -> Options:
+    """Options by their names, as text or as JSON's own types: 128 for "128", true for "yes"."""
+    if given is None:
+        return Options()
+    if not isinstance(given, dict) or not all(isinstance(value, str | int | float) for value in given.values()):
+        raise NoMessage("its options are no object of texts, numbers, true and false")
+    spelled = {True: "yes", False: "no"}
+    texts = {name: spelled[value] if isinstance(value, bool) else str(value) for name, value in given.items()}
+    try:
+        return parse(texts)
+    except Invalid as error:
+        raise NoMessage(error.detail) from error
 
 
 def answer(*, video_fid: str, mp3_fid: str, username: str) -> bytes:

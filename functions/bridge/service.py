@@ -14,7 +14,6 @@ from functions.common.events import Notice
 from functions.common.filenames import clean_name
 from functions.common.job import ALIVE_SECONDS, Job, State, Stored, source_key
 from functions.common.memory import bound_what_is_kept
-from functions.common.options import Options
 
 if TYPE_CHECKING:
     from functions.bridge.rows import Rows
@@ -135,7 +134,7 @@ class Bridge:
             job = self._jobs.create(
                 owner=self._rows.make_account(message.address),
                 filename=clean_name(name) if name else message.video_fid,
-                options=Options(),
+                options=message.options,
                 idempotency_key=_key(message),
                 traceparent=traceparent,
             )

@@ -44,6 +44,7 @@ OPEN: Final = frozenset({State.QUEUED, State.CONVERTING})
 #: The closed list of failure reasons, each with the one sentence that mail and page show.
 REASONS: Final = {
     "no_audio": "The video has no sound, so there is nothing to make an MP3 of.",
+    "no_track": "The video has no such audio track.",
     "unreadable": "The file is damaged or in a format that cannot be read.",
     "truncated": "The file breaks off before its end; upload it again in full.",
     "too_long": "The recording is longer than this service converts.",

@@ -8,7 +8,7 @@ from typing import Final
 from functions.common.errors import Unavailable
 from functions.common.options import Options
 from functions.convert.encryption import is_encrypted
-from functions.convert.ffmpeg import probe_command
+from functions.convert.ffmpeg import probe_command, track_number
 from functions.convert.process import Ended, Lines, run
 from functions.convert.report import Report
 from functions.convert.result import examine
@@ -111,7 +111,7 @@ def _check_complete(source: Path, seconds: float, options: Options, report: Repo
     if _covers(seconds, window(report.declared_seconds, options)):
         return
     # Shorter than the container says: only the audio stream's own word tells whether something is missing.
-    declared = window(_declared_by_stream(source, stop), options)
+    declared = window(_declared_by_stream(source, options, stop), options)
     if declared is None:
         if report.cut_off:
             raise Failed("truncated")
@@ -123,10 +123,10 @@ def _covers(seconds: float, declared: float | None) -> bool:
     return declared is not None and seconds >= min(_COVERED * declared, declared - _SLACK_SECONDS)
 
 
-def _declared_by_stream(source: Path, stop: Callable[[], bool]) -> float | None:
+def _declared_by_stream(source: Path, options: Options, stop: Callable[[], bool]) -> float | None:
     said: list[str] = []
     ended = run(
-        probe_command(source),
+        probe_command(source, options),
         limits=Limits(time.monotonic() + _HEADER_SECONDS),
         stop=lambda: "stopped" if stop() else None,
         out=Lines(said.append).feed,
@@ -143,10 +143,12 @@ def _declared_by_stream(source: Path, stop: Callable[[], bool]) -> float | None:
 def _why_nothing(report: Report, source: Path, options: Options) -> str:
     if report.encrypted or is_encrypted(source):
         return "encrypted"
-    if options.start and report.has_audio and options.start >= (report.declared_seconds or 0):
+    if options.start and report.tracks and options.start >= (report.declared_seconds or 0):
         return "empty_range"
-    if report.declared_seconds is not None and not report.has_audio:
+    if report.declared_seconds is not None and not report.tracks:
         return "no_audio"
-    if report.has_audio and report.frames == 0 and not report.packets:
+    if 0 < report.tracks < track_number(options):
+        return "no_track"
+    if report.tracks and report.frames == 0 and not report.packets:
         return "no_audio"
     return "truncated" if report.cut_off else "unreadable"

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from functions.common.options import Options
-from functions.convert.ffmpeg import copy_command, skips_command
+from functions.convert.ffmpeg import copy_command, skips_command, track_number
 from functions.convert.info import DECODER_DELAY, MOST_SAMPLES
 from functions.convert.mp3 import Mp3Writer
 from functions.convert.mpeg import NotMpeg, header, main_data, samples_per_frame, silent_frame
 from functions.convert.process import Lines, run
-from functions.convert.result import keep_tags
 from functions.convert.runs import GrowingRun
 from functions.convert.sandbox import Limits
 from functions.convert.watch import Watch
@@ -53,11 +52,11 @@ class Part:
 
 def is_copyable(options: Options) -> bool:
     """Whether the sound may stay as it is."""
-    return options.bitrate is None and options.quality is None and options.channels is None
+    return (options.bitrate, options.quality, options.channels, options.sample_rate) == (None,) * 4
 
 
 def copy(
-    source: Path, target: Path, options: Options, *, limits: Limits, watch: Watch
+    source: Path, target: Path, options: Options, *, limits: Limits, watch: Watch, tag: bytes
 ) -> tuple[GrowingRun, float | None]:
     """Write an MP3 of the frames that are there.
 
@@ -67,6 +66,7 @@ def copy(
         options: which part of it.
         limits: what ffmpeg may use.
         watch: follows it.
+        tag: the ID3v2 tag in front, may be empty.
 
     Returns:
         The run that read the frames, and how many seconds are heard; None if ffmpeg was ended, then the run tells why.
@@ -75,11 +75,11 @@ def copy(
         NotMpeg: they can't be taken over as they are.
         OSError: they can't be written.
     """
-    frames = GrowingRun(copy_command(source, options.end), target.with_suffix(".copy"))
+    frames = GrowingRun(copy_command(source, options), target.with_suffix(".copy"), track=track_number(options))
     with ThreadPoolExecutor(1, "copy") as pool:
         work = partial(frames.work, limits, stop=watch.stop, made=watch.made)
         done = pool.submit(copy_context().run, work)
-        skips = read_skips(source, limits, watch.stop)
+        skips = read_skips(source, options, limits, watch.stop)
         done.result()
     if frames.ended is not None and frames.ended.stopped is not None:
         return frames, None
@@ -87,7 +87,7 @@ def copy(
     if head is None or not frames.is_whole():
         raise NotMpeg("there are no frames")
     part = part_of(frames.made, skips, options, rate_hz=head.rate_hz)
-    with Mp3Writer(target, tag=keep_tags(frames.tag)) as writer:
+    with Mp3Writer(target, tag=tag) as writer:
         constant = True
         for _ in range(part.silent):
             writer.write(silent_frame(head))
@@ -127,7 +127,7 @@ def part_of(frames: int, skips: Skips, options: Options, *, rate_hz: int) -> Par
     return Part(silent, first, -(-end // in_one), delay + silent * in_one, end - begin)
 
 
-def read_skips(source: Path, limits: Limits, stop: Callable[[], str | None]) -> Skips:
+def read_skips(source: Path, options: Options, limits: Limits, stop: Callable[[], str | None]) -> Skips:
     """Ask ffprobe what players leave out in front, by the first packet's word, and at the end, by the last one's."""
     first, last = "", ""
 
@@ -137,7 +137,7 @@ def read_skips(source: Path, limits: Limits, stop: Callable[[], str | None]) -> 
             first, last = first or text, text
 
     run(
-        skips_command(source),
+        skips_command(source, options),
         limits=limits,
         stop=stop,
         out=Lines(line).feed,

@@ -18,9 +18,10 @@ from functions.convert.joining import STEP, Apart, join
 from functions.convert.mpeg import Header, NotMpeg, samples_per_frame
 from functions.convert.processors import Processors, Share
 from functions.convert.report import Report
-from functions.convert.result import keep_tags
 from functions.convert.runs import GrowingRun, Settings, encoding
 from functions.convert.sandbox import Limits
+from functions.convert.tags import id3_tag, read_known
+from functions.convert.tracks import numbered
 from functions.convert.watch import Bounds, Watch
 
 #: A further encoder is worth its start for so much audio of its own.
@@ -60,8 +61,9 @@ def encode(
         Stopped: `stop` said so, or somebody ended ffmpeg.
         Unavailable: this machine has no room.
     """
-    watch = partial(Watch, source, options, bounds, stop=stop, progress=progress)
     try:
+        options = numbered(source, options, stop=stop)
+        watch = partial(Watch, source, options, bounds, stop=stop, progress=progress)
         with processors.share() as share:
             run, seconds = _make(source, target, options, Limits(bounds.deadline), watch, share)
     except OSError as error:
@@ -98,17 +100,28 @@ def _make(
                 path = target.with_suffix(f".{number}")
                 runs.append(encoding(source, path, frame, None, Settings(options, header.rate_hz)))
                 start(runs[-1])
-            return _joined(runs, target, options, header)
+            tag = _tag(source, options, first.report, limits, watch)
+            return _joined(runs, target, options, header, tag)
     try:
-        return copy(source, target, options, limits=limits, watch=watching(first.report))
+        tag = _tag(source, options, first.report, limits, watch)
+        return copy(source, target, options, limits=limits, watch=watching(first.report), tag=tag)
     except NotMpeg as error:
         _log.info("the sound is encoded although it is an MP3: %s", error)
         return _make(source, target, options, limits, watching, share, encode_mp3s=True)
 
 
-def _joined(runs: list[GrowingRun], target: Path, options: Options, header: Header) -> tuple[GrowingRun, float | None]:
+def _tag(source: Path, options: Options, report: Report, limits: Limits, watch: Watch) -> bytes:
+    """The MP3's tag; nobody is asked where the encoder's log shows nothing to tell."""
+    if not report.is_described:
+        return b""
+    return id3_tag(read_known(source, options, limits=limits, stop=watch.stop), options)
+
+
+def _joined(
+    runs: list[GrowingRun], target: Path, options: Options, header: Header, tag: bytes
+) -> tuple[GrowingRun, float | None]:
     try:
-        last = join(runs, target, tag=keep_tags(runs[0].tag), quality=quality(options))
+        last = join(runs, target, tag=tag, quality=quality(options))
     except Apart as apart:
         return runs[apart.index], None
     samples = last.samples()

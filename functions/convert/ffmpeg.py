@@ -29,52 +29,52 @@ _INPUT_FLAGS: Final = (
     *("-probesize", "10M", "-analyzeduration", "10M"),
     *("-max_pixels", "33554432"),
 )
-#: What LAME takes, written out, so that a conversion of rate, format and channels comes before samples are counted.
-_LAME_SOUND: Final = (
-    "aformat=sample_fmts=fltp|s16p|s32p"
-    ":sample_rates=44100|48000|32000|22050|24000|16000|11025|12000|8000"
-    ":channel_layouts="
-)
+#: What LAME takes, the best first: ffmpeg takes the first of those that are equally near.
+_RATES_HZ: Final = "44100|48000|32000|22050|24000|16000|11025|12000|8000"
 _LAYOUTS: Final = {None: "stereo|mono", 1: "mono", 2: "stereo"}
 
 
 def encode_command(source: Path, options: Options, *, first_sample: int = 0) -> Command:
-    """The command that writes MP3 frames of the first audio stream to standard output, behind an ID3v2 tag.
+    """The command that writes MP3 frames of the audio stream to standard output.
 
     Args:
         source: the file.
-        options: how to convert.
+        options: how to convert; the track by its number.
         first_sample: the sample of the MP3 to begin with.
     """
     scale = quality(options)
     strength = ["-b:a", f"{options.bitrate}k"] if scale is None else ["-q:a", str(scale)]
-    sound = _LAME_SOUND + _LAYOUTS[options.channels] + (f",atrim=start_sample={first_sample}" if first_sample else "")
+    # Written out, so that a conversion of rate, format and channels comes before samples are counted.
+    sound = (
+        f"aformat=sample_fmts=fltp|s16p|s32p:sample_rates={options.sample_rate or _RATES_HZ}"
+        f":channel_layouts={_LAYOUTS[options.channels]}"
+    )
+    if first_sample:
+        sound += f",atrim=start_sample={first_sample}"
     window = [*_from(options.start), *_to(options.end)]
-    return _frames_command(source, window, ["-af", sound, "-c:a", "libmp3lame", "-reservoir", "0", *strength])
+    codec = ["-af", sound, "-c:a", "libmp3lame", "-reservoir", "0", *strength]
+    return _frames_command(source, options, window, codec)
 
 
-def copy_command(source: Path, end: float | None) -> Command:
-    """The command that writes the MP3 frames that the first audio stream consists of, from its beginning on.
+def copy_command(source: Path, options: Options) -> Command:
+    """The command that writes the MP3 frames that the audio stream consists of.
 
-    Args:
-        source: the file.
-        end: seconds into it of which all frames are wanted, some more may come; None for all.
+    They are those from its beginning on, up to the chosen end and some more.
     """
-    return _frames_command(source, _to(None if end is None else end + 1), ["-c:a", "copy"])
+    return _frames_command(source, options, _to(None if options.end is None else options.end + 1), ["-c:a", "copy"])
 
 
-def _frames_command(source: Path, window: list[str], codec: list[str]) -> Command:
+def _frames_command(source: Path, options: Options, window: list[str], codec: list[str]) -> Command:
     arguments = (
         *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "verbose"),
         *_INPUT_FLAGS,
         *("-vn", "-sn", "-dn"),
         *window,
         *("-i", f"file:{source}"),
-        *("-map", "0:a:0"),
-        # Ogg keeps its tags on the stream, others on the file; the file's win.
-        *("-map_metadata", "0:g", "-map_metadata", "0:s:a:0", "-map_chapters", "-1"),
+        *("-map", f"0:{_stream(options)}"),
+        *("-map_metadata", "-1", "-map_chapters", "-1"),
         *codec,
-        *("-id3v2_version", "4", "-write_xing", "0", "-flush_packets", "0", "-f", "mp3", "pipe:1"),
+        *("-id3v2_version", "0", "-write_xing", "0", "-flush_packets", "0", "-f", "mp3", "pipe:1"),
     )
     return Command(source, arguments)
 
@@ -87,17 +87,37 @@ def _to(seconds: float | None) -> list[str]:
     return [] if seconds is None else ["-to", f"{seconds:.6f}"]
 
 
-def probe_command(source: Path) -> Command:
-    """The command that tells what the first audio stream declares of itself."""
-    return _probe_command(source, "stream=duration")
+def track_number(options: Options) -> int:
+    """Number of the audio track, from 1 on; a language has become one (functions.convert.tracks)."""
+    return int(options.track or 1)
 
 
-def skips_command(source: Path) -> Command:
-    """The command that tells, in a line for each packet of the first audio stream, which samples players leave out."""
-    return _probe_command(source, "packet=pts:packet_side_data=skip_samples,discard_padding")
+def _stream(options: Options) -> str:
+    return f"a:{track_number(options) - 1}"
 
 
-def _probe_command(source: Path, entries: str) -> Command:
+def probe_command(source: Path, options: Options) -> Command:
+    """The command that tells what the audio stream declares of itself."""
+    return _probe_command(source, _stream(options), "stream=duration")
+
+
+def skips_command(source: Path, options: Options) -> Command:
+    """The command that tells, in a line for each packet of the audio stream, which samples players leave out."""
+    return _probe_command(source, _stream(options), "packet=pts:packet_side_data=skip_samples,discard_padding")
+
+
+def known_command(source: Path, options: Options) -> Command:
+    """The command that tells, as JSON, the tags of the file and of the audio stream, and the chapters."""
+    entries = "format_tags:stream_tags:chapter=start_time,end_time:chapter_tags=title"
+    return _probe_command(source, _stream(options), entries, form="json")
+
+
+def languages_command(source: Path) -> Command:
+    """The command that tells, in a line for each audio stream, its language."""
+    return _probe_command(source, "a", "stream=index:stream_tags=language")
+
+
+def _probe_command(source: Path, streams: str, entries: str, *, form: str = "compact=print_section=0") -> Command:
     """An ffprobe that looks at headers and packets alone.
 
     To learn more of a stream it would open its decoder, and it fails if one is not on a codec whitelist.
@@ -106,18 +126,19 @@ def _probe_command(source: Path, entries: str) -> Command:
     arguments = (
         *("ffprobe", "-hide_banner", "-loglevel", "error", "-nofind_stream_info"),
         *flags,
-        *("-select_streams", "a:0", "-show_entries", entries, "-of", "compact=print_section=0"),
+        *("-select_streams", streams, "-show_entries", entries, "-of", form),
         f"file:{source}",
     )
     return Command(source, arguments)
 
 
-def length_command(source: Path) -> Command:
-    """The command that reads the first audio stream to its end without decoding it, telling how far it is."""
+def length_command(source: Path, options: Options) -> Command:
+    """The command that reads the audio stream to its end without decoding it, telling how far it is."""
     arguments = (
         *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-progress", "pipe:1"),
         *_INPUT_FLAGS,
-        *("-vn", "-sn", "-dn", "-i", f"file:{source}", "-map", "0:a:0", "-c", "copy", "-f", "null", "-"),
+        *("-vn", "-sn", "-dn", "-i", f"file:{source}", "-map", f"0:{_stream(options)}"),
+        *("-c", "copy", "-f", "null", "-"),
     )
     return Command(source, arguments)
 

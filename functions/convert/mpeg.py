@@ -19,7 +19,6 @@ _MPEG_1: Final = 3
 _LAYER_III: Final = 1
 _MONO: Final = 3
 _HEADER_BYTES: Final = 4
-_ID3_HEADER_BYTES: Final = 10
 #: More different ones than any encoder writes.
 _HEADERS: Final = 4096
 
@@ -102,13 +101,10 @@ class NotMpeg(ValueError):
 
 
 class Splitter:
-    """Splits a stream of frames, with or without an ID3v2 tag in front, that comes in pieces of any size."""
+    """Splits a stream of frames that comes in pieces of any size."""
 
     def __init__(self) -> None:
         self._rest = b""
-        self._in_front = True
-        #: The ID3v2 tag as it came; empty if there was none.
-        self.tag = b""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next piece; the frames that are complete with it.
@@ -117,12 +113,6 @@ class Splitter:
             NotMpeg: there is something between two frames.
         """
         rest = self._rest + data
-        if self._in_front:
-            size_bytes = _tag_bytes(rest)
-            if len(rest) < size_bytes:
-                self._rest = rest
-                return []
-            self.tag, rest, self._in_front = rest[:size_bytes], rest[size_bytes:], False
         frames, begin, last = [], 0, len(rest) - _HEADER_BYTES
         while begin <= last:
             end = begin + _size_bytes(rest[begin : begin + _HEADER_BYTES])
@@ -132,18 +122,6 @@ class Splitter:
             begin = end
         self._rest = rest[begin:]
         return frames
-
-
-def _tag_bytes(data: bytes) -> int:
-    """How long the ID3v2 tag is that begins here (id3.org/id3v2.4.0-structure, section 3.1); 0 if none does."""
-    if len(data) < _ID3_HEADER_BYTES:
-        return _ID3_HEADER_BYTES
-    if data[:3] != b"ID3":
-        return 0
-    size_bytes = 0
-    for byte in data[6:_ID3_HEADER_BYTES]:
-        size_bytes = size_bytes << 7 | byte & 0x7F
-    return _ID3_HEADER_BYTES + size_bytes
 
 
 def sounding(frame: bytes) -> int:

@@ -19,19 +19,25 @@ _ENCODED: Final = re.compile(
     _PREFIX + r" {2}Output stream #0:0 \(audio\): \d{1,18} frames encoded \((\d{1,18}) samples\)"
 )
 _CUT_OFF: Final = re.compile(r"\[[^\]]{1,80}\] .{0,120}(?:File ended prematurely|partial file)")
+#: A tag that is kept (functions.convert.tags), of the file or of a stream; or the list of chapters.
+_KNOWN: Final = re.compile(r" {4,6}(?:title|artist|album|date|comment|track) *: | {2}Chapters:", re.IGNORECASE)
 _MP3: Final = re.compile(r"mp3\b")
 #: Codec tags of protected audio: Common Encryption (ISO 23001-7) and Apple's FairPlay.
 _ENCRYPTED: Final = re.compile(r"\((?:enca|drms) /")
 
 
 class Report:
-    """What is known of a run so far; lines may arrive from another thread."""
+    """What is known of a run so far; lines may arrive from another thread.
 
-    def __init__(self) -> None:
+    Args:
+        track: number of the audio track that is converted, from 1 on.
+    """
+
+    def __init__(self, track: int = 1) -> None:
         #: Longest stream's length in seconds by the container's word, or None.
         self.declared_seconds: float | None = None
-        #: Whether the file has an audio stream at all, and whether the first one is an MP3.
-        self.has_audio = False
+        #: How many audio tracks the file has, and whether ours is an MP3.
+        self.tracks = 0
         self.is_mp3 = False
         self.encrypted = False
         #: A limit could not be set or a wall not be built, so ffmpeg was not even started.
@@ -41,10 +47,13 @@ class Report:
         #: Packets that were demuxed and frames that were decoded of them, or None before the end.
         self.packets: int | None = None
         self.frames: int | None = None
+        #: Whether the file has tags or chapters that are worth reading.
+        self.is_described = False
         #: Samples of each channel that went into the encoder, or None before the end.
         self.encoded_samples: int | None = None
         #: Set once all is known that is known before the first frame.
         self.opened = threading.Event()
+        self._track = track
 
     def read(self, line: str) -> None:
         """Take one line of standard error."""
@@ -61,10 +70,14 @@ class Report:
         if self.declared_seconds is None and (match := _DURATION.match(line)):
             hours, minutes, seconds = match.groups()
             self.declared_seconds = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        if (match := _AUDIO.match(line)) and not self.opened.is_set():
-            self.is_mp3 = self.is_mp3 or (not self.has_audio and _MP3.match(match[1]) is not None)
-            self.has_audio = True
-            self.encrypted = self.encrypted or _ENCRYPTED.search(match[1]) is not None
+        if self.opened.is_set():
+            return
+        self.is_described = self.is_described or _KNOWN.match(line) is not None
+        if match := _AUDIO.match(line):
+            self.tracks += 1
+            ours = self.tracks == self._track
+            self.is_mp3 = self.is_mp3 or (ours and _MP3.match(match[1]) is not None)
+            self.encrypted = self.encrypted or (ours and _ENCRYPTED.search(match[1]) is not None)
 
     def _read_end(self, line: str) -> None:
         if match := _READ.match(line):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from functions.common.options import Options
-from functions.convert.ffmpeg import encode_command
+from functions.convert.ffmpeg import encode_command, track_number
 from functions.convert.joining import OVERLAP, WARM_UP
 from functions.convert.mpeg import Header, Splitter, header, samples_per_frame
 from functions.convert.process import Command, Ended, run
@@ -61,7 +61,14 @@ def encoding(source: Path, target: Path, first_frame: int, frames: int | None, s
     first_sample = begins * samples_per_frame(settings.rate_hz) if settings.rate_hz else 0
     command = encode_command(source, settings.options, first_sample=first_sample)
     wanted = None if frames is None else frames + first_frame - begins + OVERLAP
-    return GrowingRun(command, target, first_frame=first_frame, first_sample=first_sample, wanted=wanted)
+    return GrowingRun(
+        command,
+        target,
+        first_frame=first_frame,
+        first_sample=first_sample,
+        wanted=wanted,
+        track=track_number(settings.options),
+    )
 
 
 class GrowingRun:
@@ -73,6 +80,7 @@ class GrowingRun:
         first_frame: number of the first frame that is not for warming up.
         first_sample: number of the first sample of the first frame.
         wanted: how many frames are enough, None for all up to the end.
+        track: number of the audio track, from 1 on.
     """
 
     def __init__(
@@ -83,15 +91,14 @@ class GrowingRun:
         first_frame: int = 0,
         first_sample: int = 0,
         wanted: int | None = None,
+        track: int = 1,
     ) -> None:
         self.first_frame = first_frame
-        self.report = Report()
+        self.report = Report(track)
         #: How ffmpeg ended; None before it did.
         self.ended: Ended | None = None
         #: What the first frame says, once there is one.
         self.header: Header | None = None
-        #: The ID3v2 tag that ffmpeg made of the recording's; there with the first frame.
-        self.tag = b""
         #: Frames that have come.
         self.made = 0
         self._command = command
@@ -122,7 +129,7 @@ class GrowingRun:
 
                 def out(data: bytes) -> None:
                     if frames := splitter.feed(data):
-                        self._add(frames, stream, splitter.tag)
+                        self._add(frames, stream)
                         made(self, len(frames))
 
                 self.ended = run(
@@ -176,12 +183,12 @@ class GrowingRun:
             self.report.opened.wait(_DUMP_SECONDS)
         return self.header
 
-    def _add(self, frames: list[bytes], stream: BinaryIO, tag: bytes) -> None:
+    def _add(self, frames: list[bytes], stream: BinaryIO) -> None:
         stream.write(b"".join(frames))
         stream.flush()
         with self._changed:
             if self.header is None:
-                self.header, self.tag = header(frames[0]), tag
+                self.header = header(frames[0])
             self.made += len(frames)
             self._size_bytes = stream.tell()
             self._changed.notify_all()

@@ -107,7 +107,7 @@ class Watch:
                 seconds.append(int(value) / 1_000_000)
 
         run(
-            length_command(self._source),
+            length_command(self._source, self._options),
             limits=Limits(self._bounds.deadline),
             stop=lambda: "stopped" if self._stop() else None,
             out=Lines(line).feed,

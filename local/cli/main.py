@@ -13,6 +13,7 @@ import typer
 
 from functions.common.errors import Invalid, ServiceError, SettingError
 from local.cli.dead_letters import app as dead_letters_app
+from local.cli.flags import with_option_flags
 from local.cli.status import status
 
 if TYPE_CHECKING:
@@ -35,29 +36,25 @@ Email = Annotated[str | None, typer.Option("--email", envvar="VIDEO2MP3_EMAIL", 
 
 
 @app.command()
+@with_option_flags
 def convert(
+    *,
     files: Annotated[list[Path], typer.Argument(help="Videos, or audio files.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the MP3s.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite MP3s that exist.")] = False,
-    bitrate: Annotated[str | None, typer.Option(help="Constant bitrate in kbit/s, 64 to 320.")] = None,
-    quality: Annotated[str | None, typer.Option(help="Variable bitrate, 0 (best) to 9; 2 if nothing is said.")] = None,
-    start: Annotated[str | None, typer.Option(help="Begin at this second.")] = None,
-    end: Annotated[str | None, typer.Option(help="End at this second.")] = None,
-    channels: Annotated[str | None, typer.Option(help="1, 2 or source.")] = None,
     server: Server = None,
     email: Email = None,
+    options: dict[str, str],
 ) -> None:
     """Make an MP3 of each video, beside it or in a folder."""
-    from functions.common import options
+    from functions.common.options import parse
     from local.cli.convert import convert as convert_all
     from local.cli.convert import own_server
     from local.cli.outputs import plan
     from local.cli.progress import Bars, console
 
-    given = {"bitrate": bitrate, "quality": quality, "start": start, "end": end, "channels": channels}
-    texts = {name: text for name, text in given.items() if text is not None}
     try:
-        options.parse(texts)
+        parse(options)
     except Invalid as error:
         _usage(error.detail)
     if output is not None and not output.is_dir():
@@ -67,11 +64,11 @@ def convert(
     at_once = min(len(tasks), (os.cpu_count() or 1) + 1)
     if server is not None:
         failed = convert_all(
-            tasks, client=_client(server, email, uploads=True), options=texts, force=force, bars=bars, at_once=at_once
+            tasks, client=_client(server, email, uploads=True), options=options, force=force, bars=bars, at_once=at_once
         )
     else:
         with own_server(files, tasks[0].target.parent) as client:
-            failed = convert_all(tasks, client=client, options=texts, force=force, bars=bars, at_once=at_once)
+            failed = convert_all(tasks, client=client, options=options, force=force, bars=bars, at_once=at_once)
     if len(tasks) > 1:
         bars.console.print(f"{len(tasks) - failed} of {len(tasks)} converted")
     raise typer.Exit(1 if failed else 0)

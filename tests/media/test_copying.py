@@ -137,16 +137,20 @@ def test_a_copy_that_is_stopped_is_not_encoded(tmp_path: Path) -> None:
     assert (tmp_path / "result.0").stat().st_mtime_ns <= (tmp_path / "result.copy").stat().st_mtime_ns
 
 
+#: Nothing but frames.
+BARE: Final = ("-b:a", "128k", "-id3v2_version", "0", "-write_xing", "0", "-f", "mp3")
+
+
 def rate_changes(path: Path) -> None:
     """Two MP3s of different sample rates, one behind the other."""
-    first = recording(path.with_name("first"), "-b:a", "128k", "-write_xing", "0", "-f", "mp3").read_bytes()
-    second = recording(path.with_name("second"), "-b:a", "128k", "-write_xing", "0", "-f", "mp3", rate_hz=48_000)
+    first = recording(path.with_name("first"), *BARE).read_bytes()
+    second = recording(path.with_name("second"), *BARE, rate_hz=48_000)
     path.write_bytes(first + second.read_bytes())
 
 
 def begins_in_the_middle(path: Path) -> None:
     """An MP3 without its beginning, on which the sound of its first frame depends."""
-    frames = Splitter().feed(recording(path, "-b:a", "128k", "-write_xing", "0", "-f", "mp3").read_bytes())
+    frames = Splitter().feed(recording(path, *BARE).read_bytes())
     begin = max(range(50, 200), key=lambda number: main_data(frames[number])[0])
     assert main_data(frames[begin])[0] > 0
     path.write_bytes(b"".join(frames[begin:]))
@@ -154,7 +158,7 @@ def begins_in_the_middle(path: Path) -> None:
 
 def noise_between(path: Path) -> None:
     """An MP3 with something else in it."""
-    frames = Splitter().feed(recording(path, "-b:a", "128k", "-write_xing", "0", "-f", "mp3").read_bytes())
+    frames = Splitter().feed(recording(path, *BARE).read_bytes())
     path.write_bytes(b"".join(frames[:100]) + bytes(1000) + b"something else" + b"".join(frames[100:]))
 
 

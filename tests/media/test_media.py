@@ -12,7 +12,7 @@ from mutagen.mp3 import MP3
 
 from functions.common.job import REASONS
 from tests.media.corpus import SAMPLES, TAGS, clip, playlists, tagged
-from tests.media.encode import decoded_seconds
+from tests.media.encode import AAC, decoded_seconds, encode, sound
 from tests.media.sample import Sample
 from tests.support.serving import Api, Served
 
@@ -99,9 +99,23 @@ def test_no_playlist_reads_another_file_or_calls_anybody(
     assert calls == []
 
 
+def test_tags_that_nobody_means_do_no_harm(api: Api, tmp_path: Path) -> None:
+    """A comment of megabytes and thousands of chapters are left out, and all the sound is there."""
+    chapters = "".join(f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={at}\nEND={at + 1}\ntitle=x\n" for at in range(2000))
+    (tmp_path / "metadata").write_text(f";FFMETADATA1\ntitle=Blue\ncomment={'x' * 5_000_000}\n{chapters}")
+    given = ("-i", tmp_path / "metadata", "-map_metadata", "1", "-map_chapters", "1")
+    source = encode(tmp_path / "talkative.mkv", *sound(), *given, *AAC)
+    job_id = api.upload_id(source)
+    assert api.ended(job_id)["state"] == "succeeded"
+    result = tmp_path / "result.mp3"
+    result.write_bytes(api.download(job_id))
+    assert MP3(result).tags is None
+    assert decoded_seconds(result) == pytest.approx(2.0, abs=0.1)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ogg"])
-def test_the_four_tags_are_kept_and_no_others(api: Api, tmp_path: Path, suffix: str) -> None:
-    """Title, artist, album and date reach the MP3 from every container; what muxers add does not."""
+def test_tags_are_kept_from_every_container(api: Api, tmp_path: Path, suffix: str) -> None:
+    """Title, artist, album and date reach the MP3; what muxers add does not."""
     job_id = api.upload_id(tagged(tmp_path / f"tagged{suffix}"))
     assert api.ended(job_id)["state"] == "succeeded"
     result = tmp_path / "result.mp3"

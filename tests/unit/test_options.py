@@ -1,6 +1,8 @@
 """What a person may ask of a conversion: each value that is right, and a message of its own for each that is not."""
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.common.errors import Invalid
-from functions.common.options import BITRATES_KBPS, NAMES, Options, parse
+from functions.common.options import BITRATES_KBPS, NAMES, OPTIONS, SAMPLE_RATES_HZ, Options, parse
 
 
 def test_nothing_is_asked() -> None:
@@ -50,10 +52,27 @@ def test_channels(text: str, channels: int | None) -> None:
     assert parse({"channels": text}).channels == channels
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        *(("sample_rate", str(rate_hz), rate_hz) for rate_hz in SAMPLE_RATES_HZ),
+        *(("sample_rate", "source", None), ("tags", "yes", None), ("tags", "No", False), ("chapters", "no", False)),
+        *(("track", "1", 1), ("track", "999", 999), ("track", "DE", "de"), ("track", "eng", "eng")),
+    ],
+)
+def test_each_right_value(name: str, text: str, value: Any) -> None:
+    """What is the default is no option at all, so that a job does not tell of it."""
+    assert parse({name: text}) == Options(**{name: value})
+    assert parse({name: text}).as_dict() == ({} if value is None else {name: value})
+
+
 BITRATE = "bitrate must be one of 64, 80, 96, 112, 128, 160, 192, 224, 256, 320 (kbit/s)."
 QUALITY = "quality must be 0 (best) to 9 (smallest)."
 CHANNELS = "channels must be 1, 2 or source."
 SECONDS = "{} must be a number of seconds, 0 or more."
+SAMPLE_RATE = "sample_rate must be one of 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000 (Hz), or source."
+TRACK = "track must be its number, 1 or more, or its language, such as de or eng."
+YES_OR_NO = "{} must be yes or no."
 WRONG = {
     "bitrate": (
         BITRATE,
@@ -62,6 +81,10 @@ WRONG = {
     "quality": (QUALITY, ("10", "-1", "2.0", "V", "VV2", "V10", "best", "٢", "²", "+2")),
     "channels": (CHANNELS, ("0", "3", "-1", "mono", "Source", "1.0", "01", "both")),
     "start": (SECONDS.format("start"), ("-1", "-0.001", "nan", "inf", "-inf", "1e400", "10000000", "1:30", "x", "1,5")),
+    "sample_rate": (SAMPLE_RATE, ("0", "44.1", "44100.0", "44", "96000", "-8000", "44100Hz", "Source", "٨٠٠٠")),
+    "track": (TRACK, ("0", "-1", "01", "1000", "1.0", "e", "engl", "de-DE", "eng,de", "٣", "Ελ", "0:a:1", "?")),
+    "tags": (YES_OR_NO.format("tags"), ("1", "0", "true", "y", "none", "yesno")),
+    "chapters": (YES_OR_NO.format("chapters"), ("1", "0", "false", "n", "all")),
     "end": (SECONDS.format("end"), ("-1", "nan", "inf", "1e400", "10000000", "00:01:00", "end", "0x10")),
 }
 
@@ -88,6 +111,16 @@ def test_every_option_has_wrong_values() -> None:
         ({"start": "10", "end": "10"}, "end", "end must lie after start."),
         ({"start": "10", "end": "9.999"}, "end", "end must lie after start."),
         ({"end": "0"}, "end", "end must lie after start."),
+        (
+            {"bitrate": "192", "sample_rate": "24000"},
+            "bitrate",
+            "bitrate must be 160 (kbit/s) or less at a sample_rate of 24000.",
+        ),
+        (
+            {"bitrate": "80", "sample_rate": "12000"},
+            "bitrate",
+            "bitrate must be 64 (kbit/s) or less at a sample_rate of 12000.",
+        ),
     ],
 )
 def test_what_excludes_each_other(texts: dict[str, str], field: str, message: str) -> None:
@@ -139,3 +172,10 @@ def test_as_dict_and_back(bitrate: int | None, start: float | None, end: float |
     stored: dict[str, Any] = options.as_dict()
     assert Options(**stored) == options
     assert parse({name: repr(value) for name, value in stored.items()}) == options
+
+
+def test_the_readme_tells_of_each() -> None:
+    """Its table is what is declared."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    told = [row for row in readme.splitlines() if re.match(r"\| `\w+` \| .* \| .* \| ", row)]
+    assert told == [f"| `{each.name}` | {each.help} | {each.takes} | {each.default} |" for each in OPTIONS]

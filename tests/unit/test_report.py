@@ -99,14 +99,14 @@ def test_before_the_first_line() -> None:
     """Without a word nothing is known."""
     report = Report()
     assert (report.declared_seconds, report.packets, report.frames, report.encoded_samples) == (None,) * 4
-    assert (report.has_audio, report.encrypted, report.cut_off) == (False,) * 3
+    assert (report.tracks, report.encrypted, report.cut_off) == (0, False, False)
 
 
 @each_version
 def test_a_good_run(version: type[str]) -> None:
     """Length, audio, packets, frames, and what went into the encoder are read."""
     report = report_of(version(WHOLE))
-    assert (report.declared_seconds, report.has_audio) == (2.0, True)
+    assert (report.declared_seconds, report.tracks) == (2.0, 1)
     assert (report.packets, report.frames, report.encoded_samples) == (95, 94, 88_200)
     assert (report.encrypted, report.cut_off) == (False, False)
 
@@ -115,21 +115,21 @@ def test_a_good_run(version: type[str]) -> None:
 def test_no_audio(version: type[str]) -> None:
     """A video without sound has a length and no audio; the encoder's own stream is not taken for the source's."""
     report = report_of(version(SILENT))
-    assert (report.declared_seconds, report.has_audio, report.encoded_samples) == (2.0, False, None)
-    assert not report_of(version(DUMP + OUTPUT)).has_audio
+    assert (report.declared_seconds, report.tracks, report.encoded_samples) == (2.0, 0, None)
+    assert report_of(version(DUMP + OUTPUT)).tracks == 0
 
 
 def test_what_is_no_media() -> None:
     """A file of no known container has neither length nor audio."""
     report = report_of(UNKNOWN)
-    assert (report.declared_seconds, report.has_audio) == (None, False)
+    assert (report.declared_seconds, report.tracks) == (None, 0)
 
 
 @each_version
 def test_nothing_between_start_and_end(version: type[str]) -> None:
     """A run that encoded nothing says so by zero samples, not by no number."""
     report = report_of(version(DUMP + AUDIO + OUTPUT + NOTHING_LEFT))
-    assert (report.has_audio, report.encoded_samples) == (True, 0)
+    assert (report.tracks, report.encoded_samples) == (1, 0)
 
 
 @each_version
@@ -144,7 +144,7 @@ def test_encrypted(tag: str) -> None:
     """A protected audio stream is known by its tag."""
     text = DUMP + AUDIO.replace("mp4a / 0x6134706D", tag)
     assert report_of(text).encrypted
-    assert report_of(text).has_audio
+    assert report_of(text).tracks == 1
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
-"""What is held of a finished MP3: its length, its tags, and each reason for which there is none."""
+"""What is held of a finished MP3: its length, and each reason for which there is none."""
 
 import struct
 import time
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import pytest
-from mutagen.id3 import APIC, COMM, ID3, TALB, TDRC, TIT2, TPE1, TSSE, TXXX, Frame
+from mutagen.id3 import ID3
 
 from functions.common.errors import Unavailable
 from functions.common.job import REASONS
@@ -16,7 +15,7 @@ from functions.common.options import Options
 from functions.convert.checking import Failed, Stopped
 from functions.convert.encoding import encode
 from functions.convert.processors import Processors
-from functions.convert.result import KEPT_TAGS, examine, keep_tags
+from functions.convert.result import examine
 from functions.convert.watch import Bounds
 from tests.media.encode import AAC, H264, clip, picture, sound
 from tests.media.encode import encode as ffmpeg
@@ -62,63 +61,6 @@ def test_what_is_no_mp3(kind: str, tmp_path: Path) -> None:
 def test_examine_what_is_not_there(tmp_path: Path) -> None:
     """A result that was never written is none."""
     assert examine(tmp_path / "missing.mp3") is None
-
-
-def kept(*frames: Frame) -> dict[str, str]:
-    """What is kept of a tag with these frames, as texts."""
-    tag = keep_tags(written(*frames))
-    return {name: str(frame) for name, frame in ID3(BytesIO(tag)).items()} if tag else {}
-
-
-def written(*frames: Frame) -> bytes:
-    """An ID3v2 tag."""
-    tags, stream = ID3(), BytesIO()
-    for frame in frames:
-        tags.add(frame)
-    tags.save(stream)
-    return stream.getvalue()
-
-
-def test_keep_tags() -> None:
-    """The four tags that people know stay, and whatever else there was goes."""
-    frames = (
-        TIT2(encoding=3, text="Blue"),
-        TPE1(encoding=1, text="Zoë Example"),
-        TALB(encoding=3, text="日本語 \U0001f3ac"),
-        TDRC(encoding=0, text="2021"),
-        TSSE(encoding=3, text="Lavf"),
-        COMM(encoding=3, lang="eng", desc="", text="a comment"),
-        TXXX(encoding=3, desc="major_brand", text="isom"),
-        APIC(encoding=3, mime="image/png", type=3, desc="", data=b"bomb"),
-    )
-    assert kept(*frames) == {"TIT2": "Blue", "TPE1": "Zoë Example", "TALB": "日本語 \U0001f3ac", "TDRC": "2021"}
-    assert set(kept(*frames)) == set(KEPT_TAGS)
-    assert keep_tags(written(*frames))[:4] == b"ID3\x04"
-
-
-@pytest.mark.parametrize(
-    ("given", "text"),
-    [
-        ("a\x1b[31m\nb\0c\u202ed", "a [31m b c d"),
-        ("  spaces  ", "spaces"),
-        ("x" * 5000, "x" * 1000),
-        ("<script>alert(1)</script>", "<script>alert(1)</script>"),
-    ],
-)
-def test_words_of_tags(given: str, text: str) -> None:
-    """A tag is one printable line of bounded length."""
-    assert kept(TIT2(encoding=3, text=given.replace("\0", "\x01"))) == {"TIT2": text}
-
-
-def test_nothing_to_keep() -> None:
-    """Where no tag is worth keeping there is none at all."""
-    assert keep_tags(written(TIT2(encoding=3, text=" \t "), TSSE(encoding=3, text="Lavf"))) == b""
-
-
-@pytest.mark.parametrize("tag", [b"", b"no tag", b"ID3\x09\0\0\x7f\x7f\x7f\x7f", b"ID3"], ids=repr)
-def test_no_tags(tag: bytes) -> None:
-    """What is no tag, or a broken one, is dropped."""
-    assert keep_tags(tag) == b""
 
 
 # The publish rule, through the one way that leads to it.
