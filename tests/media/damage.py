@@ -108,10 +108,13 @@ def attachment_bomb(path: Path) -> None:
 
 
 def hours(path: Path, *, of: float, muxer: str) -> None:
-    """Write `of` hours of Opus silence in a few MB, by copying one encoded minute over and over."""
+    """Write `of` hours of Opus silence in a few MB, by copying one encoded minute over and over.
+
+    In Opus' longest frames: what such a file costs, here and wherever it is read, it costs by the packet.
+    """
     with tempfile.TemporaryDirectory() as folder:
         silence = ("-f", "lavfi", "-i", f"anullsrc=r=48000:cl=mono:d={SECONDS_OF_A_LOOP}")
-        opus = ("-c:a", "libopus", "-b:a", "6k", "-frame_duration", "60", "-vbr", "on")
+        opus = ("-c:a", "libopus", "-b:a", "6k", "-frame_duration", "120", "-vbr", "on", "-compression_level", "0")
         minute = encode(Path(folder, "minute.ogg"), *silence, *opus)
         loops = str(round(of * 3600 / SECONDS_OF_A_LOOP) - 1)
         encode(path, "-stream_loop", loops, "-i", minute, "-c", "copy", "-f", muxer)

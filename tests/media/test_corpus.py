@@ -48,15 +48,6 @@ def test_every_expectation_is_complete(tmp_path: Path) -> None:
         assert (s.seconds is not None) == (s.state == SUCCEEDED), s.name
 
 
-@pytest.mark.parametrize("s", SAMPLES, ids=lambda s: s.name)
-def test_a_sample_leaves_one_file(s: Sample, tmp_path: Path) -> None:
-    """Making a sample gives the file it names and nothing beside it."""
-    path = s.make(tmp_path)
-    assert path == tmp_path / s.name
-    assert list(tmp_path.iterdir()) == [path]
-    assert (path.stat().st_size == 0) == (s.name == "empty.mp4")
-
-
 @pytest.mark.parametrize(
     ("name", "least_bytes"),
     [("sparse_film.mp4", FILM_BYTES), ("sparse.mp4", HOLE_BYTES), ("sparse_box.mp4", HOLE_BYTES)],

@@ -44,6 +44,9 @@ def _outcome(api: Api, path: Path, name: str) -> tuple[str, str | None, str]:
 
 def _check(api: Api, sample: Sample, folder: Path) -> None:
     path = sample.make(folder)
+    # The sample is what its name and note say, or the answer to it would prove nothing.
+    assert list(folder.iterdir()) == [folder / sample.name] == [path]
+    assert (path.stat().st_size == 0) == (sample.name == "empty.mp4")
     state, reason, job_id = _outcome(api, path, sample.name)
     assert state in sample.state.split("|"), (state, reason)
     if state == "failed":
@@ -61,7 +64,7 @@ def _check(api: Api, sample: Sample, folder: Path) -> None:
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_every_sample_ends_as_it_should(api: Api, sample: Sample, tmp_path: Path) -> None:
-    """A file ends in the state, for the reason and with the length that a person would expect of it."""
+    """A file, alone in its folder, ends in the state, for the reason and with the length that a person would expect."""
     _check(api, sample, tmp_path)
 
 
