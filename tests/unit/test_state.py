@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 
 from functions.auth.issuing import Issuer
 from functions.common.config import NEEDS, OPTIONAL, load
+from functions.common.errors import SettingError
 from functions.common.tokens import Verifier
 from local.server.state import InUseError, default_directory, locked, settings
 
@@ -96,6 +97,29 @@ def test_the_environment_goes_first(tmp_path: Path) -> None:
     chosen = settings(tmp_path, env=env)
     assert (chosen["LINK_KEY"], chosen["MAIL_URL"], chosen["OTHER"]) == ("k" * 40, "smtp://mail", "x")
     assert chosen["DATABASE_URL"].startswith("sqlite:")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "oracle://host/db"),
+        ("BLOBS_URL", "ftp://host/"),
+        ("MAIL_URL", "carrier-pigeon:"),
+        ("BROKER_URL", "amq"),
+        ("BRIDGE_AMQP_URL", "http://host/"),
+        ("PUBLIC_URL", "example.com"),
+        ("MAX_UPLOAD_BYTES", "1G"),
+        ("CONVERT_SLOTS", "0"),
+        ("RESULT_DAYS", "nan"),
+        ("REGISTRATION", "shut"),
+        ("LINK_KEY", "short"),
+        ("MAIL_FROM", "nobody"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str) -> None:
+    """What cannot be used is not made good by a default: one line names it."""
+    with pytest.raises(SettingError, match=rf"\A{name}\b.*\Z"):
+        load(settings(tmp_path, env={name: value}))
 
 
 @pytest.mark.parametrize(
