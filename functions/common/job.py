@@ -89,6 +89,8 @@ class Job:
     sources: tuple[Stored, ...]
     result: Stored | None
     duration_seconds: float | None
+    #: What of the recording's own could not come along into the MP3: "tags", "chapters".
+    omitted: tuple[str, ...]
     created: int
     started: int | None
     finished: int | None
@@ -174,6 +176,7 @@ def describe(job: Job, *, download: str | None = None) -> dict[str, object]:
         "source_bytes": sum(source.size_bytes for source in job.sources),
         "size_bytes": job.result.size_bytes if job.result else None,
         "duration_seconds": job.duration_seconds,
+        "omitted": list(job.omitted),
         "created": iso_time(job.created),
         "started": iso_time(job.started),
         "finished": iso_time(job.finished),

@@ -227,7 +227,7 @@ class Jobs:
         """Extend the lease and tell how far the work is; False if the claim is lost."""
         return self._change(_mine(job).values(phase=phase, percent=percent, updated=now(), **_leased()))
 
-    def succeed(self, job: Job, *, result: Stored, duration_seconds: float) -> bool:
+    def succeed(self, job: Job, *, result: Stored, duration_seconds: float, omitted: Sequence[str] = ()) -> bool:
         """End a claimed run well, its mail owed in the same transaction; False if the claim is lost."""
         return self._finish(
             job,
@@ -236,6 +236,7 @@ class Jobs:
             result_size_bytes=result.size_bytes,
             result_sha256=result.sha256,
             duration_seconds=duration_seconds,
+            omitted=list(omitted),
             sources_until=now() + self._source_kept,
         )
 
@@ -451,4 +452,5 @@ def job_of(row: Row[Any]) -> Job:
         options=Options(**values["options"]),
         sources=tuple(Stored(size, digest) for size, digest in values["sources"]),
         result=result,
+        omitted=tuple(values["omitted"] or ()),
     )

@@ -84,6 +84,8 @@ jobs = Table(
     Column("result_size_bytes", BigInteger),
     Column("result_sha256", String(64)),
     Column("duration_seconds", Double),
+    # Names of what could not come along; empty where an older program made the result.
+    Column("omitted", JSON),
     # Attempts up to this one have no leftover results any more.
     Column("swept", Integer, nullable=False),
     Column("created", BigInteger, nullable=False),

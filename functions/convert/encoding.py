@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ from functions.convert.processors import Processors, Share
 from functions.convert.report import Report
 from functions.convert.runs import GrowingRun, Settings, encoding
 from functions.convert.sandbox import Limits
-from functions.convert.tags import id3_tag, read_known
+from functions.convert.tags import Tag, id3_tag, read_known
 from functions.convert.tracks import numbered
 from functions.convert.watch import Bounds, Watch
 
@@ -33,6 +34,15 @@ _MOST_ENCODERS: Final = 32
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Made:
+    """An MP3 that may be published."""
+
+    duration_seconds: float
+    #: What of the recording's own could not come along; see functions.convert.tags.
+    omitted: tuple[str, ...]
+
+
 def encode(
     source: Path,
     target: Path,
@@ -42,8 +52,8 @@ def encode(
     processors: Processors,
     stop: Callable[[], bool],
     progress: Callable[[int], None],
-) -> float:
-    """Make an MP3 of the first audio stream and check it; return its length in seconds.
+) -> Made:
+    """Make an MP3 of an audio stream and check it.
 
     The MP3 is the same, byte for byte, however many processors there are.
 
@@ -65,15 +75,16 @@ def encode(
         options = numbered(source, options, stop=stop)
         watch = partial(Watch, source, options, bounds, stop=stop, progress=progress)
         with processors.share() as share:
-            run, seconds = _make(source, target, options, Limits(bounds.deadline), watch, share)
+            run, seconds, omitted = _make(source, target, options, Limits(bounds.deadline), watch, share)
     except OSError as error:
         raise Unavailable("There is no room left to convert in.", retry_after_seconds=60) from error
     if run.ended is None:
         raise Unavailable("ffmpeg could not be run.")
     raise_if_failed(run.ended, run.report, source, options)
-    return check(
+    duration = check(
         source, target, options, run.report, sound_seconds=seconds, most_seconds=bounds.audio_seconds, stop=stop
     )
+    return Made(duration, omitted)
 
 
 def _make(
@@ -85,15 +96,20 @@ def _make(
     share: Share,
     *,
     encode_mp3s: bool = False,
-) -> tuple[GrowingRun, float | None]:
-    """Write an MP3; the run that tells how that went, and how many seconds of sound are in it, if that is known."""
+) -> tuple[GrowingRun, float | None, tuple[str, ...]]:
+    """Write an MP3.
+
+    Returns:
+        The run that tells how that went, how many seconds of sound are in it, if that is known, and what of the
+        recording's own is not.
+    """
     first = encoding(source, target.with_suffix(".0"), 0, None, Settings(options))
     watch = watching(first.report)
     with _encoders(limits, watch) as start:
         start(first)
         header = first.wait_for_header()
         if header is None:
-            return first, None
+            return first, None, ()
         if encode_mp3s or not (first.report.is_mp3 and is_copyable(options)):
             runs = [first]
             for number, frame in enumerate(_parts(watch.expected_seconds(), header, share), 1):
@@ -101,19 +117,20 @@ def _make(
                 runs.append(encoding(source, path, frame, None, Settings(options, header.rate_hz)))
                 start(runs[-1])
             tag = _tag(source, options, first.report, limits, watch)
-            return _joined(runs, target, options, header, tag)
+            return (*_joined(runs, target, options, header, tag.data), tag.omitted)
     try:
         tag = _tag(source, options, first.report, limits, watch)
-        return copy(source, target, options, limits=limits, watch=watching(first.report), tag=tag)
+        copied = copy(source, target, options, limits=limits, watch=watching(first.report), tag=tag.data)
+        return (*copied, tag.omitted)
     except NotMpeg as error:
         _log.info("the sound is encoded although it is an MP3: %s", error)
         return _make(source, target, options, limits, watching, share, encode_mp3s=True)
 
 
-def _tag(source: Path, options: Options, report: Report, limits: Limits, watch: Watch) -> bytes:
+def _tag(source: Path, options: Options, report: Report, limits: Limits, watch: Watch) -> Tag:
     """The MP3's tag; nobody is asked where the encoder's log shows nothing to tell."""
     if not report.is_described:
-        return b""
+        return Tag()
     return id3_tag(read_known(source, options, limits=limits, stop=watch.stop), options)
 
 

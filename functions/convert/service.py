@@ -19,7 +19,7 @@ from functions.common.events import Notice
 from functions.common.job import Job, State, Stored
 from functions.common.waking import Foresight
 from functions.convert.checking import Failed, Stopped
-from functions.convert.encoding import encode
+from functions.convert.encoding import Made, encode
 from functions.convert.heartbeat import Heartbeat
 from functions.convert.processors import processors
 from functions.convert.slots import slots
@@ -104,7 +104,7 @@ class Converter:
         """Work on a claimed job; whether the row now says how it ended."""
         with Heartbeat(self._jobs, job) as heartbeat:
             try:
-                duration, result = self._work(job, began, heartbeat)
+                made, result = self._work(job, began, heartbeat)
             except Failed as failed:
                 heartbeat.stop()
                 return self._failed(job, failed.reason)
@@ -125,13 +125,15 @@ class Converter:
                 raise Unavailable("The conversion broke off.", retry_after_seconds=5) from error
             heartbeat.stop()
             crash_point("stored-not-marked", self._terms.crash_at)
-            if not self._jobs.succeed(job, result=result, duration_seconds=duration):
+            if not self._jobs.succeed(job, result=result, duration_seconds=made.duration_seconds, omitted=made.omitted):
                 return self._lost(job)
         crash_point("marked-not-replied", self._terms.crash_at)
-        _log.info("converted", extra={"seconds": round(time.monotonic() - began, 3), "audio_seconds": duration})
+        _log.info(
+            "converted", extra={"seconds": round(time.monotonic() - began, 3), "audio_seconds": made.duration_seconds}
+        )
         return True
 
-    def _work(self, job: Job, began: float, heartbeat: Heartbeat) -> tuple[float, Stored]:
+    def _work(self, job: Job, began: float, heartbeat: Heartbeat) -> tuple[Made, Stored]:
         with self._folder() as folder:
             source, target = folder / "source", folder / "result.mp3"
             deadline = self._deadline(began, kept_back=_AFTER_FFMPEG_SECONDS)
@@ -149,7 +151,7 @@ class Converter:
                 crash_point("encoding", self._terms.crash_at)
 
             heartbeat.tell("encoding", 0)
-            duration = encode(
+            made = encode(
                 source,
                 target,
                 job.options,
@@ -160,7 +162,7 @@ class Converter:
             )
             heartbeat.tell("storing", 99)
             ahead.done(1)
-            return duration, store(job, target, blobs=self._blobs, check=self._check(heartbeat, self._deadline(began)))
+            return made, store(job, target, blobs=self._blobs, check=self._check(heartbeat, self._deadline(began)))
 
     def _check(self, heartbeat: Heartbeat, deadline: float | None) -> Callable[[], None]:
         """What fetching and storing are asked: whether they have to end."""

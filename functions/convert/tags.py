@@ -5,7 +5,6 @@ ID3v2.3, which every player reads (id3.org/id3v2.3.0, id3.org/id3v2-chapters-1.0
 """
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -31,7 +30,6 @@ _MOST_CHAPTERS: Final = 255
 _UTF_16: Final = 1
 #: ID3's word for no place in the file.
 _NO_OFFSET: Final = 0xFFFFFFFF
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,16 @@ class Chapter:
 
 
 @dataclass(frozen=True)
+class Tag:
+    """The ID3v2 tag of an MP3."""
+
+    #: Empty if there is nothing to tell.
+    data: bytes = b""
+    #: What was there and could not come along: "tags", "chapters".
+    omitted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Known:
     """What a recording says of itself."""
 
@@ -52,8 +60,8 @@ class Known:
     chapters: Sequence[Chapter]
 
 
-def read_known(source: Path, options: Options, *, limits: Limits, stop: Callable[[], str | None]) -> Known:
-    """Ask ffprobe; what cannot be read, or is too much, is nothing: it is not worth a failed conversion.
+def read_known(source: Path, options: Options, *, limits: Limits, stop: Callable[[], str | None]) -> Known | None:
+    """Ask ffprobe; None for what cannot be read or is too much: it is not worth a failed conversion.
 
     Args:
         source: the file, in the private folder that ffmpeg works in.
@@ -72,8 +80,7 @@ def read_known(source: Path, options: Options, *, limits: Limits, stop: Callable
     try:
         return _known(json.loads(said))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        _log.info("the recording's tags and chapters are left out: they cannot be read")
-        return Known({}, [])
+        return None
 
 
 def _known(said: Any) -> Known:
@@ -87,20 +94,31 @@ def _known(said: Any) -> Known:
     return Known(texts, chapters)
 
 
-def id3_tag(known: Known, options: Options) -> bytes:
-    """Make the MP3's ID3v2 tag; empty if there is nothing to tell.
+def id3_tag(known: Known | None, options: Options) -> Tag:
+    """Make the MP3's tag.
 
     Args:
-        known: what the recording says of itself.
+        known: what the recording says of itself; None if that cannot be read.
         options: what of it is wanted, and which part is heard.
     """
-    tag = ID3()
-    if options.tags is not False:
+    wanted = tuple(name for name in ("tags", "chapters") if getattr(options, name) is not False)
+    if known is None:
+        return Tag(omitted=wanted)
+    tag, omitted = ID3(), []
+    if "tags" in wanted:
         for frame in _texts(known.texts):
             tag.add(frame)
-    if options.chapters is not False:
-        for frame in _chapters(known.chapters, options):
-            tag.add(frame)
+    if "chapters" in wanted:
+        heard = _heard(known.chapters, options)
+        if len(heard) > _MOST_CHAPTERS:
+            omitted.append("chapters")
+        elif heard:
+            for frame in _chapters(heard):
+                tag.add(frame)
+    return Tag(_written(tag), tuple(omitted))
+
+
+def _written(tag: ID3) -> bytes:
     if not tag:
         return b""
     tag.update_to_v23()
@@ -120,8 +138,8 @@ def _texts(texts: Mapping[str, str]) -> Iterator[Any]:
         yield COMM(encoding=_UTF_16, lang="XXX", desc="", text=[comment])
 
 
-def _chapters(chapters: Sequence[Chapter], options: Options) -> Iterator[Any]:
-    """The chapters that are heard, in order, and the table of contents that names them."""
+def _heard(chapters: Sequence[Chapter], options: Options) -> list[tuple[int, int, str]]:
+    """The chapters between start and end, in order: beginnings and ends in ms of the MP3, titles."""
     start, end = options.start or 0.0, options.end
     heard = []
     for chapter in sorted(chapters, key=lambda chapter: (chapter.begin_seconds, chapter.end_seconds)):
@@ -129,21 +147,23 @@ def _chapters(chapters: Sequence[Chapter], options: Options) -> Iterator[Any]:
         begin_ms, end_ms = (max(0, round(1000 * (second - start))) for second in (chapter.begin_seconds, last))
         if begin_ms < end_ms < _NO_OFFSET:
             heard.append((begin_ms, end_ms, _line(chapter.title)))
-    if len(heard) > _MOST_CHAPTERS:
-        _log.info("the recording's chapters are left out: there are too many")
-    elif heard:
-        names = [f"ch{number}" for number in range(len(heard))]
-        flags = CTOCFlags.TOP_LEVEL | CTOCFlags.ORDERED
-        yield CTOC(element_id="toc", flags=flags, child_element_ids=names, sub_frames=[])
-        for name, (begin_ms, end_ms, title) in zip(names, heard, strict=True):
-            yield CHAP(
-                element_id=name,
-                start_time=begin_ms,
-                end_time=end_ms,
-                start_offset=_NO_OFFSET,
-                end_offset=_NO_OFFSET,
-                sub_frames=[TIT2(encoding=_UTF_16, text=[title])] if title else [],
-            )
+    return heard
+
+
+def _chapters(heard: Sequence[tuple[int, int, str]]) -> Iterator[Any]:
+    """The chapters, behind the table of contents that names them."""
+    names = [f"ch{number}" for number in range(len(heard))]
+    flags = CTOCFlags.TOP_LEVEL | CTOCFlags.ORDERED
+    yield CTOC(element_id="toc", flags=flags, child_element_ids=names, sub_frames=[])
+    for name, (begin_ms, end_ms, title) in zip(names, heard, strict=True):
+        yield CHAP(
+            element_id=name,
+            start_time=begin_ms,
+            end_time=end_ms,
+            start_offset=_NO_OFFSET,
+            end_offset=_NO_OFFSET,
+            sub_frames=[TIT2(encoding=_UTF_16, text=[title])] if title else [],
+        )
 
 
 def _line(text: str, longest: int = _LONGEST_TEXT) -> str:

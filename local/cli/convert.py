@@ -78,7 +78,9 @@ def _one(
         client.download(job, file, stopping.is_set)
     bar.end("done")
     minutes, seconds = divmod(round(job["duration_seconds"]), 60)
-    bar.tell(f"[green]✓[/green] {printable(task.target)}  {minutes}:{seconds:02} min, {job['size_bytes'] / 1e6:.1f} MB")
+    without = f", without its {' and '.join(job['omitted'])}" if job.get("omitted") else ""
+    size = f"{job['size_bytes'] / 1e6:.1f} MB"
+    bar.tell(f"[green]✓[/green] {printable(task.target)}  {minutes}:{seconds:02} min, {size}{without}")
 
 
 @contextmanager

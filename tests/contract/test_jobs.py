@@ -441,8 +441,9 @@ def test_heartbeat(rig: Rig) -> None:
 def test_succeed(rig: Rig) -> None:
     """A success stores the result, ends the lease, owes one mail, and says how long source and result are kept."""
     job = rig.converting()
-    assert rig.jobs.succeed(job, result=RESULT, duration_seconds=12.5)
+    assert rig.jobs.succeed(job, result=RESULT, duration_seconds=12.5, omitted=["chapters"])
     ended, row = rig.read(job.id), rig.sure_row(job.id)
+    assert (job.omitted, ended.omitted) == ((), ("chapters",))
     assert (ended.state, ended.result, ended.duration_seconds, ended.percent) == (State.SUCCEEDED, RESULT, 12.5, 100)
     assert (ended.phase, row["lease_until"], row["rounds"]) == (None, None, 0)
     assert row["expires"] - row["finished"] == pytest.approx(30 * DAY, abs=SECOND)

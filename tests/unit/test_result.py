@@ -79,7 +79,7 @@ def convert(
         processors=Processors(2),
         stop=lambda: False,
         progress=lambda _: None,
-    )
+    ).duration_seconds
 
 
 @pytest.mark.parametrize(

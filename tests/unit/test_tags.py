@@ -11,7 +11,7 @@ from mutagen.id3 import ID3
 
 from functions.common.options import Options
 from functions.convert.sandbox import Limits
-from functions.convert.tags import Chapter, Known, id3_tag, read_known
+from functions.convert.tags import Chapter, Known, Tag, id3_tag, read_known
 from tests.media.encode import AAC, encode, sound
 
 #: Three chapters of two seconds each.
@@ -21,7 +21,7 @@ CHAPTERS: Final = [Chapter(0, 2, "One"), Chapter(2, 4, "Two"), Chapter(4, 6, "Th
 def made(known: Known, options: Options | None = None) -> Any:
     """The tag, None for no tag at all."""
     tag = id3_tag(known, options or Options())
-    return ID3(BytesIO(tag)) if tag else None
+    return ID3(BytesIO(tag.data)) if tag.data else None
 
 
 def texts(**known: str) -> dict[str, str]:
@@ -68,7 +68,7 @@ def test_what_people_know_stays() -> None:
 
 def test_the_version() -> None:
     """It is ID3v2.3, with that version's frames for the date."""
-    tag = id3_tag(Known({"date": "2021-03-04"}, []), Options())
+    tag = id3_tag(Known({"date": "2021-03-04"}, []), Options()).data
     assert (tag[:4], b"TYER" in tag, b"TDAT" in tag, b"TDRC" in tag) == (b"ID3\x03", True, True, False)
 
 
@@ -134,13 +134,28 @@ def test_chapters_of_a_part(options: Options, heard: list[tuple[str, int, int]])
         [Chapter(2, 1, "backwards")],
         [Chapter(5, 5, "empty")],
         [Chapter(0, 10**9, "without end")],
-        [Chapter(number, number + 1, "") for number in range(256)],
     ],
-    ids=["backwards", "empty", "without end", "too many"],
+    ids=["backwards", "empty", "without end"],
 )
 def test_chapters_that_are_none(known: list[Chapter]) -> None:
-    """They are left out."""
+    """They are left out without a word."""
     assert chapters(known) == []
+    assert id3_tag(Known({}, known), Options()).omitted == ()
+
+
+def test_too_many_chapters() -> None:
+    """There are none then, and the job can say so; of a part only those count that are heard."""
+    known = Known({"title": "Blue"}, [Chapter(number, number + 1, "") for number in range(256)])
+    tag = id3_tag(known, Options())
+    assert (list(ID3(BytesIO(tag.data))), tag.omitted) == (["TIT2"], ("chapters",))
+    assert id3_tag(known, Options(chapters=False)).omitted == ()
+    assert len(chapters(known.chapters, Options(start=1))) == 255
+
+
+def test_what_is_not_known() -> None:
+    """Where nothing can be read, the job can say what was wanted of it."""
+    assert id3_tag(None, Options()) == Tag(b"", ("tags", "chapters"))
+    assert id3_tag(None, Options(tags=False)) == Tag(b"", ("chapters",))
 
 
 def test_titles_of_chapters() -> None:
@@ -175,9 +190,9 @@ def stand_in(folder: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     ids=lambda said: said[:30],
 )
 def test_what_cannot_be_read(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is nothing, and no failure."""
+    """It is no failure."""
     source = stand_in(tmp_path, said, monkeypatch)
-    assert read_known(source, Options(), limits=Limits(None), stop=lambda: None) == Known({}, [])
+    assert read_known(source, Options(), limits=Limits(None), stop=lambda: None) is None
 
 
 def test_the_files_words_go_before_the_tracks(tmp_path: Path) -> None:
@@ -185,4 +200,5 @@ def test_the_files_words_go_before_the_tracks(tmp_path: Path) -> None:
     own = ("-metadata:s:a:0", "title=the track", "-metadata:s:a:0", "ARTIST=the track")
     source = encode(tmp_path / "a.mkv", *sound(), *AAC, "-metadata", "TITLE=the file", *own)
     known = read_known(source, Options(), limits=Limits(None), stop=lambda: None)
+    assert known is not None
     assert (known.texts["title"], known.texts["artist"]) == ("the file", "the track")
