@@ -12,6 +12,8 @@ from functions.common.errors import Invalid
 BITRATES_KBPS: Final = (64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 #: All that MP3 has (ISO 11172-3, ISO 13818-3, and the customary MPEG-2.5).
 SAMPLE_RATES_HZ: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+#: The highest number of a track.
+MOST_TRACKS: Final = 999
 _OPTION: Final = "option"
 
 
@@ -56,7 +58,7 @@ def _seconds(text: str) -> float:
 
 
 def _track(text: str) -> int | str:
-    if re.fullmatch("[1-9][0-9]{0,2}", text):
+    if re.fullmatch("[1-9][0-9]{0,2}", text):  # up to MOST_TRACKS
         return int(text)
     if re.fullmatch("[A-Za-z]{2,3}", text):
         return text.lower()

@@ -54,8 +54,7 @@ def raise_if_failed(ended: Ended, report: Report, source: Path, options: Options
         raise Stopped
     if ended.stopped is not None:
         raise Failed(ended.stopped)
-    if report.not_started:
-        raise Unavailable("ffmpeg cannot be started under its limits here.")
+    raise_if_not_started(ended)
     if ended.exit_code in (0, PARTLY_FAILED):
         return
     if ended.exit_code in _ENDED_FROM_OUTSIDE:
@@ -63,6 +62,16 @@ def raise_if_failed(ended: Ended, report: Report, source: Path, options: Options
     if ended.exit_code in _TOO_MUCH_CPU:
         raise Failed("timed_out")
     raise Failed(_why_nothing(report, source, options))
+
+
+def raise_if_not_started(ended: Ended) -> None:
+    """Tell a machine that allows no more from a recording that is bad.
+
+    Raises:
+        Unavailable: nothing is known of the recording.
+    """
+    if not ended.started:
+        raise Unavailable("ffmpeg cannot be started under its limits here.")
 
 
 def check(

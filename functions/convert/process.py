@@ -16,6 +16,11 @@ from functions.convert.sandbox import Limits, confined
 
 _LINE_BYTES: Final = 4096
 _LOOK_SECONDS: Final = 0.2
+#: What comes in a pause, several times over.
+_PIPE_BYTES: Final = 256 * 1024
+_PAUSE_SECONDS: Final = 0.05
+#: How the words of those begin that start it (functions.convert.sandbox); a file's own words never stand in front.
+_STARTERS: Final = ("prlimit: ", "setpriv: ", "bwrap: ")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Ended:
     exit_code: int
     #: What `stop` answered, if that ended it; "timed_out" for the wall clock.
     stopped: str | None
+    #: False if a limit could not be set or a wall not be built, so that it was not even started.
+    started: bool = True
 
 
 def run(
@@ -62,8 +69,16 @@ def run(
         cwd=folder,
         env=_environment(folder),
         start_new_session=True,
+        pipesize=_PIPE_BYTES,
     )
-    reader = threading.Thread(target=_drain, args=(process.stderr, said), daemon=True)
+    started = True
+
+    def line(text: str) -> None:
+        nonlocal started
+        started = started and not text.startswith(_STARTERS)
+        said(text)
+
+    reader = threading.Thread(target=_drain, args=(process.stderr, line), daemon=True)
     reader.start()
     try:
         stopped = _follow(process, limits.deadline, stop, out)
@@ -73,7 +88,7 @@ def run(
         process.wait()
         reader.join()
         _close(process)
-    return Ended(process.returncode, stopped)
+    return Ended(process.returncode, stopped, started)
 
 
 def _follow(
@@ -86,16 +101,19 @@ def _follow(
     stdout = process.stdout
     assert stdout is not None  # noqa: S101 - it is a pipe
     os.set_blocking(stdout.fileno(), False)
+    began = time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(stdout, selectors.EVENT_READ)
         while True:
             if selector.select(_LOOK_SECONDS):
-                chunk = stdout.read(65536)
+                chunk = stdout.read(_PIPE_BYTES)
                 if chunk == b"":
                     process.wait(None if deadline is None else max(1.0, deadline - time.monotonic()))
                     return None
                 if chunk:
                     out(chunk)
+                    # Waking up for every piece costs a percent; short recordings have no time to wait.
+                    time.sleep(min(_PAUSE_SECONDS, (time.monotonic() - began) / 20))
             reason = stop()
             if reason is not None:
                 return reason

@@ -40,8 +40,6 @@ class Report:
         self.tracks = 0
         self.is_mp3 = False
         self.encrypted = False
-        #: A limit could not be set or a wall not be built, so ffmpeg was not even started.
-        self.not_started = False
         #: The file ended where more was to come.
         self.cut_off = False
         #: Packets that were demuxed and frames that were decoded of them, or None before the end.
@@ -59,8 +57,6 @@ class Report:
         """Take one line of standard error."""
         if line.startswith("Output #0, mp3, to "):
             self.opened.set()
-        elif line.startswith(("prlimit: ", "setpriv: ", "bwrap: ")):
-            self.not_started = True
         elif _CUT_OFF.match(line):
             self.cut_off = True
         self._read_dump(line)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from functions.common.options import Options
-from functions.convert.checking import Failed, Stopped
+from functions.common.options import MOST_TRACKS, Options
+from functions.convert.checking import Stopped, raise_if_not_started
 from functions.convert.ffmpeg import languages_command
 from functions.convert.process import Lines, run
 from functions.convert.sandbox import Limits
@@ -29,18 +29,21 @@ def numbered(source: Path, options: Options, *, stop: Callable[[], bool]) -> Opt
         stop: asked several times a second.
 
     Raises:
-        Failed: no track says that it is in this language.
         Stopped: `stop` said so.
+        Unavailable: ffprobe could not be started.
     """
     if not isinstance(options.track, str):
         return options
     from langcodes import standardize_tag
 
     wanted = standardize_tag(options.track)
-    for number, language in enumerate(_languages(source, stop), 1):
-        if language and standardize_tag(language) == wanted:
-            return replace(options, track=number)
-    raise Failed("no_track")
+    found = (
+        number
+        for number, language in enumerate(_languages(source, stop), 1)
+        if language and standardize_tag(language) == wanted
+    )
+    # Beyond the last one ffmpeg finds out whether there is no such track, no sound at all, or nothing that it can read.
+    return replace(options, track=next(found, MOST_TRACKS))
 
 
 def _languages(source: Path, stop: Callable[[], bool]) -> list[str]:
@@ -55,4 +58,5 @@ def _languages(source: Path, stop: Callable[[], bool]) -> list[str]:
     )
     if ended.stopped == "stopped":
         raise Stopped
+    raise_if_not_started(ended)
     return [match[1] if (match := _LANGUAGE.search(line)) else "" for line in said if line.startswith("index=")]

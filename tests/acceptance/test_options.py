@@ -214,6 +214,15 @@ def test_a_track_that_is_not_there(me: Api, recording: Path, track: str) -> None
     assert job["message"] == "The video has no such audio track."
 
 
+def test_a_language_of_what_has_no_tracks(me: Api, silent_video: Path, tmp_path: Path) -> None:
+    """What is wrong with the recording is told, rather than what is wrong with the language."""
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(bytes(range(256)) * 64)
+    for source, reason in ((silent_video, "no_audio"), (broken, "unreadable")):
+        job = me.ended(me.upload_id(source, track="de"))
+        assert (job["state"], job["reason"]) == ("failed", reason)
+
+
 def flag(name: str) -> str:
     """How the command line spells an option."""
     return f"--{name.replace('_', '-')}"
