@@ -58,11 +58,10 @@ def _seconds(text: str) -> float:
 
 
 def _track(text: str) -> int | str:
-    if re.fullmatch("[1-9][0-9]{0,2}", text):  # up to MOST_TRACKS
-        return int(text)
     if re.fullmatch("[A-Za-z]{2,3}", text):
         return text.lower()
-    raise ValueError(text)
+    number: int = _number(range(1, MOST_TRACKS + 1))(text)
+    return number
 
 
 def _kept(text: str) -> bool | None:
@@ -132,6 +131,8 @@ class Options:
         "yes or no",
         "yes",
     )
+    #: False for none.
+    cover: bool | None = _declared(_kept, "Whether the cover picture comes along.", "yes or no", "yes")
     #: False for none.
     chapters: bool | None = _declared(_kept, "Whether the chapters come along.", "yes or no", "yes")
 

@@ -1,19 +1,17 @@
 """What decides whether an MP3 may be published, and the reason for which there is none (docs/media.md)."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from functions.common.errors import Unavailable
 from functions.common.options import Options
+from functions.convert.asking import lines
 from functions.convert.encryption import is_encrypted
 from functions.convert.ffmpeg import probe_command, track_number
-from functions.convert.process import Ended, Lines, run
+from functions.convert.process import Ended, Stopped
 from functions.convert.report import Report
 from functions.convert.result import examine
 from functions.convert.runs import PARTLY_FAILED
-from functions.convert.sandbox import Limits
 from functions.convert.watch import window
 
 #: Share of what the audio stream declares that the result must cover.
@@ -22,8 +20,6 @@ _COVERED: Final = 0.95
 _SLACK_SECONDS: Final = 0.2
 #: Share of the packets that must have been decoded.
 _DECODED: Final = 0.95
-#: Looking at a header takes no longer.
-_HEADER_SECONDS: Final = 20.0
 #: Exit codes of a process that was ended by SIGXCPU, without and with a sandbox.
 _TOO_MUCH_CPU: Final = (-24, 128 + 24)
 #: Those of one that was ended from outside: SIGTERM as ffmpeg tells it, and it and SIGKILL, without and with a sandbox.
@@ -38,10 +34,6 @@ class Failed(Exception):
         self.reason = reason
 
 
-class Stopped(Exception):
-    """The work was stopped from outside; nothing is known of the source."""
-
-
 def raise_if_failed(ended: Ended, report: Report, source: Path, options: Options) -> None:
     """Tell from how ffmpeg ended whether there can be an MP3.
 
@@ -50,11 +42,9 @@ def raise_if_failed(ended: Ended, report: Report, source: Path, options: Options
         Stopped: it was ended from outside.
         Unavailable: it could not be started.
     """
-    if ended.stopped == "stopped":
-        raise Stopped
+    ended.raise_if_interrupted()
     if ended.stopped is not None:
         raise Failed(ended.stopped)
-    raise_if_not_started(ended)
     if ended.exit_code in (0, PARTLY_FAILED):
         return
     if ended.exit_code in _ENDED_FROM_OUTSIDE:
@@ -62,16 +52,6 @@ def raise_if_failed(ended: Ended, report: Report, source: Path, options: Options
     if ended.exit_code in _TOO_MUCH_CPU:
         raise Failed("timed_out")
     raise Failed(_why_nothing(report, source, options))
-
-
-def raise_if_not_started(ended: Ended) -> None:
-    """Tell a machine that allows no more from a recording that is bad.
-
-    Raises:
-        Unavailable: nothing is known of the recording.
-    """
-    if not ended.started:
-        raise Unavailable("ffmpeg cannot be started under its limits here.")
 
 
 def check(
@@ -98,6 +78,7 @@ def check(
     Raises:
         Failed: it may not be published.
         Stopped: `stop` said so.
+        Unavailable: ffprobe could not be started.
     """
     mp3 = examine(target)
     if mp3 is None:
@@ -133,18 +114,8 @@ def _covers(seconds: float, declared: float | None) -> bool:
 
 
 def _declared_by_stream(source: Path, options: Options, stop: Callable[[], bool]) -> float | None:
-    said: list[str] = []
-    ended = run(
-        probe_command(source, options),
-        limits=Limits(time.monotonic() + _HEADER_SECONDS),
-        stop=lambda: "stopped" if stop() else None,
-        out=Lines(said.append).feed,
-        said=lambda _text: None,
-    )
-    if ended.stopped == "stopped":
-        raise Stopped
     try:
-        return float(said[0].partition("=")[2])
+        return float(lines(probe_command(source, options), stop=stop)[0].partition("=")[2])
     except (IndexError, ValueError):
         return None
 

@@ -21,7 +21,7 @@ from functions.convert.processors import Processors, Share
 from functions.convert.report import Report
 from functions.convert.runs import GrowingRun, Settings, encoding
 from functions.convert.sandbox import Limits
-from functions.convert.tags import Tag, id3_tag, read_known
+from functions.convert.tags import read_tag
 from functions.convert.tracks import numbered
 from functions.convert.watch import Bounds, Watch
 
@@ -116,22 +116,15 @@ def _make(
                 path = target.with_suffix(f".{number}")
                 runs.append(encoding(source, path, frame, None, Settings(options, header.rate_hz)))
                 start(runs[-1])
-            tag = _tag(source, options, first.report, limits, watch)
+            tag = read_tag(source, options, first.report, stop=watch.is_stopped)
             return (*_joined(runs, target, options, header, tag.data), tag.omitted)
     try:
-        tag = _tag(source, options, first.report, limits, watch)
+        tag = read_tag(source, options, first.report, stop=watch.is_stopped)
         copied = copy(source, target, options, limits=limits, watch=watching(first.report), tag=tag.data)
         return (*copied, tag.omitted)
     except NotMpeg as error:
         _log.info("the sound is encoded although it is an MP3: %s", error)
         return _make(source, target, options, limits, watching, share, encode_mp3s=True)
-
-
-def _tag(source: Path, options: Options, report: Report, limits: Limits, watch: Watch) -> Tag:
-    """The MP3's tag; nobody is asked where the encoder's log shows nothing to tell."""
-    if not report.is_described:
-        return Tag()
-    return id3_tag(read_known(source, options, limits=limits, stop=watch.stop), options)
 
 
 def _joined(

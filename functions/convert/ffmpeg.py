@@ -112,6 +112,22 @@ def known_command(source: Path, options: Options) -> Command:
     return _probe_command(source, _stream(options), entries, form="json")
 
 
+def cover_command(source: Path, stream: int) -> Command:
+    """The command that copies a picture to standard output, without a look into it.
+
+    Args:
+        source: the file.
+        stream: index of the stream that it is.
+    """
+    arguments = (
+        *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error"),
+        *_INPUT_FLAGS,
+        *("-an", "-sn", "-dn", "-i", f"file:{source}", "-map", f"0:{stream}"),
+        *("-frames:v", "1", "-c", "copy", "-f", "image2pipe", "pipe:1"),
+    )
+    return Command(source, arguments)
+
+
 def languages_command(source: Path) -> Command:
     """The command that tells, in a line for each audio stream, its language."""
     return _probe_command(source, "a", "stream=index:stream_tags=language")

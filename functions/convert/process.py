@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from functions.common.errors import Unavailable
 from functions.convert.sandbox import Limits, confined
 
 _LINE_BYTES: Final = 4096
@@ -31,6 +32,10 @@ class Command:
     arguments: tuple[str, ...]
 
 
+class Stopped(Exception):
+    """The work was stopped from outside; nothing is known of the source."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a process ended."""
@@ -41,6 +46,18 @@ class Ended:
     stopped: str | None
     #: False if a limit could not be set or a wall not be built, so that it was not even started.
     started: bool = True
+
+    def raise_if_interrupted(self) -> None:
+        """Tell whoever stops work, and a machine that allows no more, from a recording that is bad.
+
+        Raises:
+            Stopped: `stop` answered "stopped".
+            Unavailable: it could not be started.
+        """
+        if self.stopped == "stopped":
+            raise Stopped
+        if not self.started:
+            raise Unavailable("ffmpeg cannot be started under its limits here.")
 
 
 def run(

@@ -10,7 +10,10 @@ from typing import Final
 # Every pattern begins where ffmpeg's own lines begin: a stranger's tags are printed behind four spaces and a name.
 _PREFIX: Final = r"(?:\[[^\]]{1,80}\] )?"
 _DURATION: Final = re.compile(r" {2}Duration: (\d{2,9}):(\d\d):(\d\d(?:\.\d{1,6})?),")
-_AUDIO: Final = re.compile(r" {2}Stream #0:\d{1,5}(?:\[0x[0-9a-f]{1,8}\])?(?:\(\w{1,16}\))?: Audio: (.*)")
+_STREAM: Final = r" {2}Stream #0:(\d{1,5})(?:\[0x[0-9a-f]{1,8}\])?(?:\(\w{1,16}\))?: "
+_AUDIO: Final = re.compile(_STREAM + "Audio: (.*)")
+_PICTURE: Final = re.compile(_STREAM + r"Video: .*\(attached pic\)")
+_FRONT: Final = re.compile(r" {6}comment *: Cover \(front\)")
 _READ: Final = re.compile(
     _PREFIX + r" {2}Input stream #0:\d{1,5} \(audio\): (\d{1,18}) packets read \(\d{1,18} bytes\); "
     r"(\d{1,18}) frames decoded(?:; \d{1,18} decode errors)? \(\d{1,18} samples\)"
@@ -47,11 +50,16 @@ class Report:
         self.frames: int | None = None
         #: Whether the file has tags or chapters that are worth reading.
         self.is_described = False
+        #: Index of the stream that is the cover, or None.
+        self.cover: int | None = None
         #: Samples of each channel that went into the encoder, or None before the end.
         self.encoded_samples: int | None = None
         #: Set once all is known that is known before the first frame.
         self.opened = threading.Event()
         self._track = track
+        #: The picture that came last, and whether one is known to be the front.
+        self._picture: int | None = None
+        self._front = False
 
     def read(self, line: str) -> None:
         """Take one line of standard error."""
@@ -68,12 +76,22 @@ class Report:
             self.declared_seconds = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
         if self.opened.is_set():
             return
+        self._read_picture(line)
         self.is_described = self.is_described or _KNOWN.match(line) is not None
         if match := _AUDIO.match(line):
             self.tracks += 1
             ours = self.tracks == self._track
-            self.is_mp3 = self.is_mp3 or (ours and _MP3.match(match[1]) is not None)
-            self.encrypted = self.encrypted or (ours and _ENCRYPTED.search(match[1]) is not None)
+            self.is_mp3 = self.is_mp3 or (ours and _MP3.match(match[2]) is not None)
+            self.encrypted = self.encrypted or (ours and _ENCRYPTED.search(match[2]) is not None)
+
+    def _read_picture(self, line: str) -> None:
+        """The cover is the first picture, or the first one after it that is called the front."""
+        if match := _PICTURE.match(line):
+            self._picture = int(match[1])
+            if self.cover is None:
+                self.cover = self._picture
+        elif self._picture is not None and not self._front and _FRONT.match(line):
+            self.cover, self._front = self._picture, True
 
     def _read_end(self, line: str) -> None:
         if match := _READ.match(line):

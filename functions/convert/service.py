@@ -18,9 +18,10 @@ from functions.common.errors import BlobMissing, Conflict, ServiceError, Unavail
 from functions.common.events import Notice
 from functions.common.job import Job, State, Stored
 from functions.common.waking import Foresight
-from functions.convert.checking import Failed, Stopped
+from functions.convert.checking import Failed
 from functions.convert.encoding import Made, encode
 from functions.convert.heartbeat import Heartbeat
+from functions.convert.process import Stopped
 from functions.convert.processors import processors
 from functions.convert.slots import slots
 from functions.convert.transfer import drop, fetch, store

@@ -1,22 +1,23 @@
 """What the recording knew about itself, as the ID3 tag of the MP3.
 
 ffprobe reads the tags and chapters of every container; the listener gets of them what players show, cleaned, as
-ID3v2.3, which every player reads (id3.org/id3v2.3.0, id3.org/id3v2-chapters-1.0).
+ID3v2.3, which every player reads (id3.org/id3v2.3.0, id3.org/id3v2-chapters-1.0), with the cover as it is.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-from mutagen.id3 import CHAP, COMM, CTOC, ID3, TALB, TDRC, TIT2, TPE1, TRCK, CTOCFlags
+from mutagen.id3 import APIC, CHAP, COMM, CTOC, ID3, TALB, TDRC, TIT2, TPE1, TRCK, CTOCFlags, Encoding, PictureType
 
 from functions.common.options import Options
+from functions.convert.asking import answer
+from functions.convert.cover import Cover, read_cover
 from functions.convert.ffmpeg import known_command
-from functions.convert.process import run
-from functions.convert.sandbox import Limits
+from functions.convert.report import Report
 
 #: By ffmpeg's names for them.
 _FRAMES: Final[Mapping[str, Any]] = {"title": TIT2, "artist": TPE1, "album": TALB, "date": TDRC, "track": TRCK}
@@ -27,7 +28,6 @@ _LONGEST_TEXT: Final = 1000
 _LONGEST_COMMENT: Final = 10_000
 #: A table of contents counts its chapters in one byte.
 _MOST_CHAPTERS: Final = 255
-_UTF_16: Final = 1
 #: ID3's word for no place in the file.
 _NO_OFFSET: Final = 0xFFFFFFFF
 
@@ -47,7 +47,7 @@ class Tag:
 
     #: Empty if there is nothing to tell.
     data: bytes = b""
-    #: What was there and could not come along: "tags", "chapters".
+    #: What was there and could not come along: "tags", "chapters", "cover".
     omitted: tuple[str, ...] = ()
 
 
@@ -60,25 +60,31 @@ class Known:
     chapters: Sequence[Chapter]
 
 
-def read_known(source: Path, options: Options, *, limits: Limits, stop: Callable[[], str | None]) -> Known | None:
-    """Ask ffprobe; None for what cannot be read or is too much: it is not worth a failed conversion.
+def read_tag(source: Path, options: Options, report: Report, *, stop: Callable[[], bool]) -> Tag:
+    """Make the MP3's tag; nobody is asked where the encoder's log shows nothing to tell.
 
     Args:
         source: the file, in the private folder that ffmpeg works in.
-        options: which track.
-        limits: what ffprobe may use.
-        stop: asked several times a second; a text ends it.
+        options: what is wanted of which track, and which part is heard.
+        report: what the encoder said.
+        stop: asked several times a second.
+
+    Raises:
+        Stopped: `stop` said so.
+        Unavailable: a program of ffmpeg's could not be started.
     """
-    said = bytearray()
-    run(
-        known_command(source, options),
-        limits=limits,
-        stop=lambda: "enough" if len(said) > _MOST_BYTES else stop(),
-        out=said.extend,
-        said=lambda _text: None,
-    )
+    known = read_known(source, options, stop=stop) if report.is_described else Known({}, [])
+    pictured = report.cover is not None and options.cover is not False
+    cover = read_cover(source, report.cover or 0, stop=stop) if pictured else None
+    tag = id3_tag(known, cover, options)
+    return replace(tag, omitted=(*tag.omitted, "cover")) if pictured and cover is None else tag
+
+
+def read_known(source: Path, options: Options, *, stop: Callable[[], bool]) -> Known | None:
+    """Ask ffprobe; None for what cannot be read or is too much. Arguments and errors are those of read_tag."""
+    said = answer(known_command(source, options), most_bytes=_MOST_BYTES, stop=stop)
     try:
-        return _known(json.loads(said))
+        return _known(json.loads(said or b""))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
@@ -94,28 +100,31 @@ def _known(said: Any) -> Known:
     return Known(texts, chapters)
 
 
-def id3_tag(known: Known | None, options: Options) -> Tag:
-    """Make the MP3's tag.
+def id3_tag(known: Known | None, cover: Cover | None, options: Options) -> Tag:
+    """Write the MP3's tag.
 
     Args:
-        known: what the recording says of itself; None if that cannot be read.
+        known: what the recording says of itself; None if that cannot be read, and is not worth a failed conversion.
+        cover: its picture, if it is to have one.
         options: what of it is wanted, and which part is heard.
     """
     wanted = tuple(name for name in ("tags", "chapters") if getattr(options, name) is not False)
-    if known is None:
-        return Tag(omitted=wanted)
-    tag, omitted = ID3(), []
-    if "tags" in wanted:
-        for frame in _texts(known.texts):
-            tag.add(frame)
-    if "chapters" in wanted:
-        heard = _heard(known.chapters, options)
-        if len(heard) > _MOST_CHAPTERS:
-            omitted.append("chapters")
-        elif heard:
-            for frame in _chapters(heard):
-                tag.add(frame)
-    return Tag(_written(tag), tuple(omitted))
+    tag, omitted = ID3(), () if known else wanted
+    if known and "tags" in wanted:
+        _add(tag, _texts(known.texts))
+    heard = _heard(known.chapters, options) if known and "chapters" in wanted else []
+    if len(heard) > _MOST_CHAPTERS:
+        omitted = ("chapters",)
+    elif heard:
+        _add(tag, _chapters(heard))
+    if cover:
+        tag.add(APIC(encoding=Encoding.LATIN1, mime=cover.type, type=PictureType.COVER_FRONT, data=cover.data))
+    return Tag(_written(tag), omitted)
+
+
+def _add(tag: ID3, frames: Iterable[Any]) -> None:
+    for frame in frames:
+        tag.add(frame)
 
 
 def _written(tag: ID3) -> bytes:
@@ -129,13 +138,13 @@ def _written(tag: ID3) -> bytes:
 
 def _texts(texts: Mapping[str, str]) -> Iterator[Any]:
     for name, kind in _FRAMES.items():
-        frame = kind(encoding=_UTF_16, text=[_line(texts.get(name, ""))])
+        frame = kind(encoding=Encoding.UTF16, text=[_line(texts.get(name, ""))])
         # A date that is none becomes nothing here.
         if str(frame):
             yield frame
     lines = "\n".join(_line(line, _LONGEST_COMMENT) for line in texts.get("comment", "").splitlines())
     if comment := lines.strip()[:_LONGEST_COMMENT]:
-        yield COMM(encoding=_UTF_16, lang="XXX", desc="", text=[comment])
+        yield COMM(encoding=Encoding.UTF16, lang="XXX", desc="", text=[comment])
 
 
 def _heard(chapters: Sequence[Chapter], options: Options) -> list[tuple[int, int, str]]:
@@ -162,7 +171,7 @@ def _chapters(heard: Sequence[tuple[int, int, str]]) -> Iterator[Any]:
             end_time=end_ms,
             start_offset=_NO_OFFSET,
             end_offset=_NO_OFFSET,
-            sub_frames=[TIT2(encoding=_UTF_16, text=[title])] if title else [],
+            sub_frames=[TIT2(encoding=Encoding.UTF16, text=[title])] if title else [],
         )
 
 

@@ -1,20 +1,15 @@
 """Which audio track is meant, where it was asked for by language."""
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from functions.common.options import MOST_TRACKS, Options
-from functions.convert.checking import Stopped, raise_if_not_started
+from functions.convert.asking import lines
 from functions.convert.ffmpeg import languages_command
-from functions.convert.process import Lines, run
-from functions.convert.sandbox import Limits
 
-#: Looking at headers takes no longer.
-_HEADER_SECONDS: Final = 20.0
 _LANGUAGE: Final = re.compile(r"tag:language=([A-Za-z]{2,3})\b")
 
 
@@ -48,15 +43,5 @@ def numbered(source: Path, options: Options, *, stop: Callable[[], bool]) -> Opt
 
 def _languages(source: Path, stop: Callable[[], bool]) -> list[str]:
     """The language that each audio track declares, empty where it declares none."""
-    said: list[str] = []
-    ended = run(
-        languages_command(source),
-        limits=Limits(time.monotonic() + _HEADER_SECONDS),
-        stop=lambda: "stopped" if stop() else None,
-        out=Lines(said.append).feed,
-        said=lambda _text: None,
-    )
-    if ended.stopped == "stopped":
-        raise Stopped
-    raise_if_not_started(ended)
+    said = lines(languages_command(source), stop=stop)
     return [match[1] if (match := _LANGUAGE.search(line)) else "" for line in said if line.startswith("index=")]

@@ -53,7 +53,7 @@ class Watch:
         self._report = report
         self._options = options
         self._bounds = bounds
-        self._stop = stop
+        self.is_stopped = stop
         self._progress = progress
         self._lock = threading.Lock()
         self._made_seconds = 0.0
@@ -77,7 +77,7 @@ class Watch:
 
     def stop(self) -> str | None:
         """Whether the encoders must end, and why."""
-        if self._stop():
+        if self.is_stopped():
             return "stopped"
         most = self._bounds.audio_seconds
         if most is None:
@@ -109,7 +109,7 @@ class Watch:
         run(
             length_command(self._source, self._options),
             limits=Limits(self._bounds.deadline),
-            stop=lambda: "stopped" if self._stop() else None,
+            stop=lambda: "stopped" if self.is_stopped() else None,
             out=Lines(line).feed,
             said=lambda _text: None,
         )

@@ -15,7 +15,7 @@ from mutagen.mp3 import MP3, BitrateMode
 
 from functions.common.options import NAMES, OPTIONS
 from tests.faults.installation import Installation, installed
-from tests.media.encode import AAC, encode, sound
+from tests.media.encode import AAC, encode, sound, still
 from tests.support.older import deliver, message
 from tests.support.serving import COMMAND, PASSWORD, Api, Served
 
@@ -41,13 +41,14 @@ title=Two
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three audio tracks of a tone each, the second one in German, with tags and two chapters."""
+    """Three audio tracks of a tone each, the second one in German, with tags, two chapters and a cover."""
     folder = tmp_path_factory.mktemp("recording")
     (folder / "metadata").write_text(METADATA)
     tones = [part for hz in TONES_HZ for part in sound(6, frequency_hz=hz)]
     maps = ("-map", "0:a", "-map", "1:a", "-map", "2:a", "-map_metadata", "3", "-map_chapters", "3")
     languages = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ger")
-    return encode(folder / "film.mkv", *tones, "-i", folder / "metadata", *maps, *languages, *AAC, "-ac", "2")
+    cover = ("-attach", still(folder / "cover.png", size="64x64"), "-metadata:s:t", "mimetype=image/png")
+    return encode(folder / "film.mkv", *tones, "-i", folder / "metadata", *maps, *languages, *cover, *AAC, "-ac", "2")
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +94,9 @@ RIGHT: Final[list[tuple[str, str, object, Callable[[bytes], bool]]]] = [
     ("end", "4.5", 4.5, lambda mp3: round(info(mp3).length, 1) == 4.5),
     ("track", "3", 3, lambda mp3: abs(pitch_hz(mp3) - 1320) < 10),
     ("track", "DE", "de", lambda mp3: abs(pitch_hz(mp3) - 880) < 10),
-    ("tags", "no", False, lambda mp3: frames(mp3) == {"CTOC", "CHAP"}),
-    ("chapters", "no", False, lambda mp3: frames(mp3) == {"TIT2", "TRCK", "COMM"}),
+    ("tags", "no", False, lambda mp3: frames(mp3) == {"CTOC", "CHAP", "APIC"}),
+    ("cover", "no", False, lambda mp3: frames(mp3) == {"TIT2", "TRCK", "COMM", "CTOC", "CHAP"}),
+    ("chapters", "no", False, lambda mp3: frames(mp3) == {"TIT2", "TRCK", "COMM", "APIC"}),
 ]
 #: What is wrong of each, and not of its neighbours.
 WRONG: Final = {
@@ -106,6 +108,7 @@ WRONG: Final = {
     "end": "soon",
     "track": "0",
     "tags": "maybe",
+    "cover": "front",
     "chapters": "2",
 }
 
@@ -128,6 +131,8 @@ def test_without_any(me: Api, recording: Path) -> None:
         "COMM::XXX": "Two words",
     }
     chapters = [(str(found.sub_frames["TIT2"]), found.start_time, found.end_time) for found in tags.getall("CHAP")]
+    [cover] = tags.getall("APIC")
+    assert cover.data == (recording.parent / "cover.png").read_bytes()
     assert sorted(chapters) == [("One", 0, 2500), ("Two", 2500, 6000)]
 
 

@@ -40,6 +40,12 @@ def encode(path: Path, *arguments: str | Path) -> Path:
     return path
 
 
+def still(path: Path, *, size: str = "640x480") -> Path:
+    """A picture of noise, of a size that no buffer of ffmpeg's holds; the suffix chooses what it is."""
+    noise = f"nullsrc=s={size},geq=random(1)*255:128:128"
+    return encode(path, "-f", "lavfi", "-i", noise, "-frames:v", "1", "-update", "1", "-q:v", "2")
+
+
 def clip(
     path: Path,
     *,

@@ -9,10 +9,10 @@ import pytest
 from mutagen.mp3 import MP3
 
 from functions.common.options import Options
-from functions.convert.checking import Stopped
 from functions.convert.copying import Part, Skips, is_copyable, part_of
 from functions.convert.encoding import encode
 from functions.convert.mpeg import NotMpeg, Splitter, main_data
+from functions.convert.process import Stopped
 from functions.convert.processors import Processors
 from functions.convert.watch import Bounds
 from tests.media.encode import encode as ffmpeg

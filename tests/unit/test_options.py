@@ -84,6 +84,7 @@ WRONG = {
     "sample_rate": (SAMPLE_RATE, ("0", "44.1", "44100.0", "44", "96000", "-8000", "44100Hz", "Source", "٨٠٠٠")),
     "track": (TRACK, ("0", "-1", "01", "1000", "1.0", "e", "engl", "de-DE", "eng,de", "٣", "Ελ", "0:a:1", "?")),
     "tags": (YES_OR_NO.format("tags"), ("1", "0", "true", "y", "none", "yesno")),
+    "cover": (YES_OR_NO.format("cover"), ("1", "front", "jpg")),
     "chapters": (YES_OR_NO.format("chapters"), ("1", "0", "false", "n", "all")),
     "end": (SECONDS.format("end"), ("-1", "nan", "inf", "1e400", "10000000", "00:01:00", "end", "0x10")),
 }

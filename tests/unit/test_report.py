@@ -210,3 +210,33 @@ def test_words_of_a_title(title: str) -> None:
 def test_any_line(line: str) -> None:
     """No line breaks the reading, and long ones are read in no time."""
     report_of(line + "\n" + WHOLE)
+
+
+PICTURE: Final = """\
+  Stream #0:2[0x0]: Video: png, 1 reference frame, none(pc), 90k tbr, 90k tbn (attached pic)
+    Metadata:
+      comment         : Other
+  Stream #0:3(eng): Video: mjpeg, 1 reference frame, none, 300x200 (0x0), 90k tbr, 90k tbn (attached pic)
+"""
+FRONT: Final = """\
+    Metadata:
+      comment         : Cover (front)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "cover"),
+    [
+        (DUMP + AUDIO, None),
+        (DUMP + FRONT, None),
+        (DUMP + AUDIO + PICTURE, 2),
+        (DUMP + AUDIO + PICTURE + FRONT, 3),
+        (DUMP + AUDIO + PICTURE + FRONT + PICTURE + FRONT, 3),
+        (DUMP + AUDIO + OUTPUT + PICTURE, None),
+        (DUMP + "    title           : x\n    Stream #0:9: Video: png (attached pic)\n", None),
+    ],
+    ids=["none", "a film's", "first", "front", "first front", "the output's", "in a title"],
+)
+def test_covers(text: str, cover: int | None) -> None:
+    """The first picture is the cover, or the first that is called the front."""
+    assert report_of(text).cover == cover

@@ -12,8 +12,9 @@ from mutagen.id3 import ID3
 from functions.common.errors import Unavailable
 from functions.common.job import REASONS
 from functions.common.options import Options
-from functions.convert.checking import Failed, Stopped
+from functions.convert.checking import Failed
 from functions.convert.encoding import encode
+from functions.convert.process import Stopped
 from functions.convert.processors import Processors
 from functions.convert.result import examine
 from functions.convert.watch import Bounds

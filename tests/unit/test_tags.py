@@ -10,7 +10,6 @@ import pytest
 from mutagen.id3 import ID3
 
 from functions.common.options import Options
-from functions.convert.sandbox import Limits
 from functions.convert.tags import Chapter, Known, Tag, id3_tag, read_known
 from tests.media.encode import AAC, encode, sound
 
@@ -20,7 +19,7 @@ CHAPTERS: Final = [Chapter(0, 2, "One"), Chapter(2, 4, "Two"), Chapter(4, 6, "Th
 
 def made(known: Known, options: Options | None = None) -> Any:
     """The tag, None for no tag at all."""
-    tag = id3_tag(known, options or Options())
+    tag = id3_tag(known, None, options or Options())
     return ID3(BytesIO(tag.data)) if tag.data else None
 
 
@@ -68,7 +67,7 @@ def test_what_people_know_stays() -> None:
 
 def test_the_version() -> None:
     """It is ID3v2.3, with that version's frames for the date."""
-    tag = id3_tag(Known({"date": "2021-03-04"}, []), Options()).data
+    tag = id3_tag(Known({"date": "2021-03-04"}, []), None, Options()).data
     assert (tag[:4], b"TYER" in tag, b"TDAT" in tag, b"TDRC" in tag) == (b"ID3\x03", True, True, False)
 
 
@@ -140,22 +139,22 @@ def test_chapters_of_a_part(options: Options, heard: list[tuple[str, int, int]])
 def test_chapters_that_are_none(known: list[Chapter]) -> None:
     """They are left out without a word."""
     assert chapters(known) == []
-    assert id3_tag(Known({}, known), Options()).omitted == ()
+    assert id3_tag(Known({}, known), None, Options()).omitted == ()
 
 
 def test_too_many_chapters() -> None:
     """There are none then, and the job can say so; of a part only those count that are heard."""
     known = Known({"title": "Blue"}, [Chapter(number, number + 1, "") for number in range(256)])
-    tag = id3_tag(known, Options())
+    tag = id3_tag(known, None, Options())
     assert (list(ID3(BytesIO(tag.data))), tag.omitted) == (["TIT2"], ("chapters",))
-    assert id3_tag(known, Options(chapters=False)).omitted == ()
+    assert id3_tag(known, None, Options(chapters=False)).omitted == ()
     assert len(chapters(known.chapters, Options(start=1))) == 255
 
 
 def test_what_is_not_known() -> None:
     """Where nothing can be read, the job can say what was wanted of it."""
-    assert id3_tag(None, Options()) == Tag(b"", ("tags", "chapters"))
-    assert id3_tag(None, Options(tags=False)) == Tag(b"", ("chapters",))
+    assert id3_tag(None, None, Options()) == Tag(b"", ("tags", "chapters"))
+    assert id3_tag(None, None, Options(tags=False)) == Tag(b"", ("chapters",))
 
 
 def test_titles_of_chapters() -> None:
@@ -192,13 +191,13 @@ def stand_in(folder: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_cannot_be_read(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no failure."""
     source = stand_in(tmp_path, said, monkeypatch)
-    assert read_known(source, Options(), limits=Limits(None), stop=lambda: None) is None
+    assert read_known(source, Options(), stop=lambda: False) is None
 
 
 def test_the_files_words_go_before_the_tracks(tmp_path: Path) -> None:
     """The track's own are heard where the file has none; names are the same in capitals."""
     own = ("-metadata:s:a:0", "title=the track", "-metadata:s:a:0", "ARTIST=the track")
     source = encode(tmp_path / "a.mkv", *sound(), *AAC, "-metadata", "TITLE=the file", *own)
-    known = read_known(source, Options(), limits=Limits(None), stop=lambda: None)
+    known = read_known(source, Options(), stop=lambda: False)
     assert known is not None
     assert (known.texts["title"], known.texts["artist"]) == ("the file", "the track")
