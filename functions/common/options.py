@@ -14,6 +14,11 @@ BITRATES_KBPS: Final = (64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 SAMPLE_RATES_HZ: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 #: The highest number of a track.
 MOST_TRACKS: Final = 999
+#: How loud speech and music on the web are, by EBU R128, and the limits of what can be asked for: above, nothing but a
+#: roar is left of most recordings.
+CUSTOMARY_LUFS: Final = -16.0
+QUIETEST_LUFS: Final = -30.0
+LOUDEST_LUFS: Final = -10.0
 _OPTION: Final = "option"
 
 
@@ -62,6 +67,15 @@ def _track(text: str) -> int | str:
         return text.lower()
     number: int = _number(range(1, MOST_TRACKS + 1))(text)
     return number
+
+
+def _lufs(text: str) -> float | None:
+    if text.lower() in ("yes", "no"):
+        return CUSTOMARY_LUFS if text.lower() == "yes" else None
+    lufs = float(text)
+    if not QUIETEST_LUFS <= lufs <= LOUDEST_LUFS:
+        raise ValueError(text)
+    return lufs
 
 
 def _kept(text: str) -> bool | None:
@@ -123,6 +137,13 @@ class Options:
         "Which audio track, where there are several.",
         "its number, 1 or more, or its language, such as de or eng",
         "the first",
+    )
+    #: In LUFS.
+    loudness: float | None = _declared(
+        _lufs,
+        "How loud it becomes on the whole (EBU R128); takes about three times as long.",
+        f"yes ({CUSTOMARY_LUFS:.0f} LUFS), no, or LUFS from {QUIETEST_LUFS:.0f} to {LOUDEST_LUFS:.0f}",
+        "as loud as the recording",
     )
     #: False for none.
     tags: bool | None = _declared(

@@ -52,7 +52,7 @@ class Part:
 
 def is_copyable(options: Options) -> bool:
     """Whether the sound may stay as it is."""
-    return (options.bitrate, options.quality, options.channels, options.sample_rate) == (None,) * 4
+    return {options.bitrate, options.quality, options.channels, options.sample_rate, options.loudness} == {None}
 
 
 def copy(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,8 @@ from functions.convert.checking import check, raise_if_failed
 from functions.convert.copying import copy, is_copyable
 from functions.convert.ffmpeg import quality
 from functions.convert.joining import STEP, Apart, join
+from functions.convert.level import Level
+from functions.convert.loudness import at_loudness
 from functions.convert.mpeg import Header, NotMpeg, samples_per_frame
 from functions.convert.processors import Processors, Share
 from functions.convert.report import Report
@@ -73,11 +75,27 @@ def encode(
     """
     try:
         options = numbered(source, options, stop=stop)
-        watch = partial(Watch, source, options, bounds, stop=stop, progress=progress)
         with processors.share() as share:
-            run, seconds, omitted = _make(source, target, options, Limits(bounds.deadline), watch, share)
+            make = partial(_checked, source, target, options, bounds, share, stop)
+            if options.loudness is None:
+                return make(None, progress)
+            return at_loudness(source, target, options, bounds=bounds, stop=stop, progress=progress, make=make)
     except OSError as error:
         raise Unavailable("There is no room left to convert in.", retry_after_seconds=60) from error
+
+
+def _checked(
+    source: Path,
+    target: Path,
+    options: Options,
+    bounds: Bounds,
+    share: Share,
+    stop: Callable[[], bool],
+    level: Level | None,
+    progress: Callable[[int], None],
+) -> Made:
+    watch = partial(Watch, source, options, bounds, stop=stop, progress=progress)
+    run, seconds, omitted = _make(source, target, Settings(options, level=level), Limits(bounds.deadline), watch, share)
     if run.ended is None:
         raise Unavailable("ffmpeg could not be run.")
     raise_if_failed(run.ended, run.report, source, options)
@@ -90,7 +108,7 @@ def encode(
 def _make(
     source: Path,
     target: Path,
-    options: Options,
+    settings: Settings,
     limits: Limits,
     watching: Callable[[Report], Watch],
     share: Share,
@@ -103,7 +121,8 @@ def _make(
         The run that tells how that went, how many seconds of sound are in it, if that is known, and what of the
         recording's own is not.
     """
-    first = encoding(source, target.with_suffix(".0"), 0, None, Settings(options))
+    options = settings.options
+    first = encoding(source, target.with_suffix(".0"), 0, None, settings)
     watch = watching(first.report)
     with _encoders(limits, watch) as start:
         start(first)
@@ -114,7 +133,7 @@ def _make(
             runs = [first]
             for number, frame in enumerate(_parts(watch.expected_seconds(), header, share), 1):
                 path = target.with_suffix(f".{number}")
-                runs.append(encoding(source, path, frame, None, Settings(options, header.rate_hz)))
+                runs.append(encoding(source, path, frame, None, replace(settings, rate_hz=header.rate_hz)))
                 start(runs[-1])
             tag = read_tag(source, options, first.report, stop=watch.is_stopped)
             return (*_joined(runs, target, options, header, tag.data), tag.omitted)
@@ -124,7 +143,7 @@ def _make(
         return (*copied, tag.omitted)
     except NotMpeg as error:
         _log.info("the sound is encoded although it is an MP3: %s", error)
-        return _make(source, target, options, limits, watching, share, encode_mp3s=True)
+        return _make(source, target, settings, limits, watching, share, encode_mp3s=True)
 
 
 def _joined(

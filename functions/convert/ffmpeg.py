@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from functions.common.options import Options
+from functions.convert.level import Level
 from functions.convert.process import Command
 
 _CONTAINERS: Final = (
@@ -34,26 +35,51 @@ _RATES_HZ: Final = "44100|48000|32000|22050|24000|16000|11025|12000|8000"
 _LAYOUTS: Final = {None: "stereo|mono", 1: "mono", 2: "stereo"}
 
 
-def encode_command(source: Path, options: Options, *, first_sample: int = 0) -> Command:
+def encode_command(source: Path, options: Options, *, first_sample: int = 0, level: Level | None = None) -> Command:
     """The command that writes MP3 frames of the audio stream to standard output.
 
     Args:
         source: the file.
         options: how to convert; the track by its number.
         first_sample: the sample of the MP3 to begin with.
+        level: how the sound's level is changed.
     """
     scale = quality(options)
     strength = ["-b:a", f"{options.bitrate}k"] if scale is None else ["-q:a", str(scale)]
-    # Written out, so that a conversion of rate, format and channels comes before samples are counted.
-    sound = (
+    sound = _sound(options)
+    if level is not None:
+        sound += f",{level.filters()},aformat=sample_fmts=fltp"
+    if first_sample:
+        sound += f",atrim=start_sample={first_sample}"
+    codec = ["-af", sound, "-c:a", "libmp3lame", "-reservoir", "0", *strength]
+    return _frames_command(source, options, _window(options), codec)
+
+
+def measure_command(source: Path, options: Options) -> Command:
+    """The command that tells, at its end, how loud the sound is, and how high it peaks; and how far it is meanwhile."""
+    arguments = (
+        *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "info", "-progress", "pipe:1"),
+        *_INPUT_FLAGS,
+        *("-vn", "-sn", "-dn", *_window(options), "-i", f"file:{source}", "-map", f"0:{_stream(options)}"),
+        *("-map_metadata", "-1", "-map_chapters", "-1"),
+        *("-af", f"{_sound(options)},ebur128=peak=true:framelog=verbose", "-f", "null", "-"),
+    )
+    return Command(source, arguments)
+
+
+def _sound(options: Options) -> str:
+    """The filter that makes of a recording's sound what LAME takes.
+
+    Written out, so that a conversion of rate, format and channels comes before samples are counted.
+    """
+    return (
         f"aformat=sample_fmts=fltp|s16p|s32p:sample_rates={options.sample_rate or _RATES_HZ}"
         f":channel_layouts={_LAYOUTS[options.channels]}"
     )
-    if first_sample:
-        sound += f",atrim=start_sample={first_sample}"
-    window = [*_from(options.start), *_to(options.end)]
-    codec = ["-af", sound, "-c:a", "libmp3lame", "-reservoir", "0", *strength]
-    return _frames_command(source, options, window, codec)
+
+
+def _window(options: Options) -> list[str]:
+    return [*_from(options.start), *_to(options.end)]
 
 
 def copy_command(source: Path, options: Options) -> Command:
@@ -157,6 +183,12 @@ def length_command(source: Path, options: Options) -> Command:
         *("-c", "copy", "-f", "null", "-"),
     )
     return Command(source, arguments)
+
+
+def told_seconds(line: str) -> float | None:
+    """How far ffmpeg is, by a line that -progress writes; None if it is about something else."""
+    name, _, value = line.partition("=")
+    return int(value) / 1_000_000 if name == "out_time_us" and value.lstrip("-").isdigit() else None
 
 
 def quality(options: Options) -> int | None:

@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 from functions.common.options import Options
 from functions.convert.ffmpeg import encode_command, track_number
 from functions.convert.joining import OVERLAP, WARM_UP
+from functions.convert.level import Level
 from functions.convert.mpeg import Header, Splitter, header, samples_per_frame
 from functions.convert.process import Command, Ended, run
 from functions.convert.report import Report
@@ -30,6 +31,8 @@ class Settings:
     options: Options
     #: Sample rate of the MP3; a run that begins with the recording need not know it.
     rate_hz: int | None = None
+    #: How the sound's level is changed, None for not at all.
+    level: Level | None = None
 
 
 def encode_run(
@@ -59,7 +62,7 @@ def encoding(source: Path, target: Path, first_frame: int, frames: int | None, s
     if begins and settings.rate_hz is None:
         raise ValueError("a run that does not begin with the recording needs its sample rate")
     first_sample = begins * samples_per_frame(settings.rate_hz) if settings.rate_hz else 0
-    command = encode_command(source, settings.options, first_sample=first_sample)
+    command = encode_command(source, settings.options, first_sample=first_sample, level=settings.level)
     wanted = None if frames is None else frames + first_frame - begins + OVERLAP
     return GrowingRun(
         command,

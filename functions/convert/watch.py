@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from functions.common.options import Options
-from functions.convert.ffmpeg import length_command
+from functions.convert.ffmpeg import length_command, told_seconds
 from functions.convert.mpeg import samples_per_frame
 from functions.convert.process import Lines, run
 from functions.convert.report import Report
@@ -99,12 +99,11 @@ class Watch:
 
     def _length(self) -> float:
         """Length of the audio by its packets, in seconds."""
-        seconds = [0.0]
+        longest = 0.0
 
         def line(text: str) -> None:
-            name, _, value = text.partition("=")
-            if name == "out_time_us" and value.lstrip("-").isdigit():
-                seconds.append(int(value) / 1_000_000)
+            nonlocal longest
+            longest = max(longest, told_seconds(text) or 0.0)
 
         run(
             length_command(self._source, self._options),
@@ -113,7 +112,7 @@ class Watch:
             out=Lines(line).feed,
             said=lambda _text: None,
         )
-        return max(seconds)
+        return longest
 
 
 def window(declared: float | None, options: Options) -> float | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from array import array
 from collections.abc import Callable, Iterator
@@ -73,6 +74,13 @@ def pitch_hz(mp3: bytes) -> float:
     return rises * 48_000 / len(middle)
 
 
+def lufs(mp3: bytes) -> float:
+    """Loudness, by ffmpeg's scanner of EBU R128."""
+    command = ["ffmpeg", "-hide_banner", "-nostats", "-i", "pipe:0", "-af", "ebur128", "-f", "null", "-"]
+    said = subprocess.run(command, input=mp3, capture_output=True, check=True).stderr.decode()
+    return float(re.findall(r"^    I: +(-\d+\.\d) LUFS", said, re.MULTILINE)[-1])
+
+
 def info(mp3: bytes) -> Any:
     """What the MP3's own header says."""
     return MP3(BytesIO(mp3)).info
@@ -94,6 +102,7 @@ RIGHT: Final[list[tuple[str, str, object, Callable[[bytes], bool]]]] = [
     ("end", "4.5", 4.5, lambda mp3: round(info(mp3).length, 1) == 4.5),
     ("track", "3", 3, lambda mp3: abs(pitch_hz(mp3) - 1320) < 10),
     ("track", "DE", "de", lambda mp3: abs(pitch_hz(mp3) - 880) < 10),
+    ("loudness", "-24", -24.0, lambda mp3: abs(lufs(mp3) + 24) < 0.5),
     ("tags", "no", False, lambda mp3: frames(mp3) == {"CTOC", "CHAP", "APIC"}),
     ("cover", "no", False, lambda mp3: frames(mp3) == {"TIT2", "TRCK", "COMM", "CTOC", "CHAP"}),
     ("chapters", "no", False, lambda mp3: frames(mp3) == {"TIT2", "TRCK", "COMM", "APIC"}),
@@ -107,6 +116,7 @@ WRONG: Final = {
     "start": "-1",
     "end": "soon",
     "track": "0",
+    "loudness": "-9",
     "tags": "maybe",
     "cover": "front",
     "chapters": "2",

@@ -57,6 +57,12 @@ def test_channels(text: str, channels: int | None) -> None:
     [
         *(("sample_rate", str(rate_hz), rate_hz) for rate_hz in SAMPLE_RATES_HZ),
         *(("sample_rate", "source", None), ("tags", "yes", None), ("tags", "No", False), ("chapters", "no", False)),
+        *(
+            ("loudness", "Yes", -16.0),
+            ("loudness", "no", None),
+            ("loudness", "-22.5", -22.5),
+            ("loudness", "-30", -30.0),
+        ),
         *(("track", "1", 1), ("track", "999", 999), ("track", "DE", "de"), ("track", "eng", "eng")),
     ],
 )
@@ -72,6 +78,7 @@ CHANNELS = "channels must be 1, 2 or source."
 SECONDS = "{} must be a number of seconds, 0 or more."
 SAMPLE_RATE = "sample_rate must be one of 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000 (Hz), or source."
 TRACK = "track must be its number, 1 or more, or its language, such as de or eng."
+LOUDNESS = "loudness must be yes (-16 LUFS), no, or LUFS from -30 to -10."
 YES_OR_NO = "{} must be yes or no."
 WRONG = {
     "bitrate": (
@@ -83,6 +90,7 @@ WRONG = {
     "start": (SECONDS.format("start"), ("-1", "-0.001", "nan", "inf", "-inf", "1e400", "10000000", "1:30", "x", "1,5")),
     "sample_rate": (SAMPLE_RATE, ("0", "44.1", "44100.0", "44", "96000", "-8000", "44100Hz", "Source", "٨٠٠٠")),
     "track": (TRACK, ("0", "-1", "01", "1000", "1.0", "e", "engl", "de-DE", "eng,de", "٣", "Ελ", "0:a:1", "?")),
+    "loudness": (LOUDNESS, ("-30.1", "-9.9", "0", "16", "nan", "-inf", "-16 LUFS", "true", "loud")),
     "tags": (YES_OR_NO.format("tags"), ("1", "0", "true", "y", "none", "yesno")),
     "cover": (YES_OR_NO.format("cover"), ("1", "front", "jpg")),
     "chapters": (YES_OR_NO.format("chapters"), ("1", "0", "false", "n", "all")),
