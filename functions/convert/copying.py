@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,7 @@ from functions.common.options import Options
 from functions.convert.ffmpeg import copy_command, skips_command, track_number
 from functions.convert.info import DECODER_DELAY, MOST_SAMPLES
 from functions.convert.mp3 import Mp3Writer
-from functions.convert.mpeg import NotMpeg, header, main_data, samples_per_frame, silent_frame
+from functions.convert.mpeg import HEADER_BYTES, Frames, NotMpeg, header, main_data, samples_per_frame, silent_frame
 from functions.convert.process import Lines, run
 from functions.convert.runs import GrowingRun
 from functions.convert.sandbox import Limits
@@ -88,16 +87,16 @@ def copy(
         raise NotMpeg("there are no frames")
     part = part_of(frames.made, skips, options, rate_hz=head.rate_hz)
     with Mp3Writer(target, tag=tag) as writer:
-        constant = True
-        for _ in range(part.silent):
-            writer.write(silent_frame(head))
-        for frame in islice(_decodable(frames.frames(), part), part.first, part.after):
-            now = header(frame)
-            if (now.version, now.rate_hz) != (head.version, head.rate_hz):
-                raise NotMpeg("the sample rate changes")
-            constant = constant and now.bitrate_kbps == head.bitrate_kbps
-            writer.write(frame)
-        writer.finish(constant=constant, quality=None, delay=part.delay, samples=part.samples)
+        writer.write([silent_frame(head)] * part.silent)
+        strengths = set()
+        for piece in _decodable(Frames(frames.frames()), part):
+            for begins in {frame[:HEADER_BYTES] for frame in piece}:
+                now = header(begins)
+                if (now.version, now.rate_hz) != (head.version, head.rate_hz):
+                    raise NotMpeg("the sample rate changes")
+                strengths.add(now.bitrate_kbps)
+            writer.write(piece)
+        writer.finish(constant=len(strengths) == 1, quality=None, delay=part.delay, samples=part.samples)
     return frames, part.samples / head.rate_hz
 
 
@@ -151,19 +150,21 @@ def _number(name: str, text: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _decodable(frames: Iterator[bytes], part: Part) -> Iterator[bytes]:
-    """Pass on frames, once it is sure that the first ones to be heard find their sound in the frames of the part.
+def _decodable(frames: Frames, part: Part) -> Iterator[list[bytes]]:
+    """Pass on the frames of a part, once it is sure that the first ones to be heard find their sound among them.
 
     Raises:
         NotMpeg: they don't; whatever came before them may be heard for a moment.
     """
+    frames.skip(part.first)
     # Of the frames in front that are not to be heard the last one overlaps with the first that is.
     first_heard = part.first + 2 if part.first else 0
-    before = 0
-    for number, frame in enumerate(frames):
-        if number >= part.first and before < _RESERVOIR_BYTES:
-            reach, size_bytes = main_data(frame)
-            if number >= first_heard and reach > before:
-                raise NotMpeg("the sound of the first frames lies in others before them")
-            before += size_bytes
-        yield frame
+    number, before = part.first, 0
+    while number < part.after and before < _RESERVOIR_BYTES and (frame := frames.next()) is not None:
+        reach, size_bytes = main_data(frame)
+        if number >= first_heard and reach > before:
+            raise NotMpeg("the sound of the first frames lies in others before them")
+        before += size_bytes
+        number += 1
+        yield [frame]
+    yield from frames.take(part.after - number)

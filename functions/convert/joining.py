@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 from functions.convert.info import LAME_DELAY
 from functions.convert.mp3 import Mp3Writer
-from functions.convert.mpeg import Splitter, sounding
+from functions.convert.mpeg import Frames, Splitter, header, sounding
 
 #: Frames that a run begins early, unless it begins with the recording. LAME's sense of how loud it is fades within 95
 #: frames; 98 are twice the 49 after which the padding of frames at 44.1 kHz repeats itself.
@@ -25,8 +25,6 @@ PROOF: Final = 49
 #: Frames that a run goes on for where the next one has begun, so that they can come to agree.
 OVERLAP: Final = 98
 _READ_BYTES: Final = 256 * 1024
-#: Both channels, as functions.convert.mpeg.sounding tells them.
-_BOTH: Final = 0b11
 
 
 class Run(Protocol):
@@ -37,8 +35,11 @@ class Run(Protocol):
         """Number of the frame that the part begins with, a multiple of STEP."""
         ...
 
-    def frames(self) -> Iterator[bytes]:
-        """The frames in order, from `first_frame` less WARM_UP on, at least from 0; may wait for them to be made."""
+    def frames(self) -> Iterator[list[bytes]]:
+        """The frames in order, some at a time, from `first_frame` less WARM_UP on, at least from 0.
+
+        May wait for them to be made.
+        """
         ...
 
     def samples(self) -> int | None:
@@ -58,12 +59,12 @@ class StoredRun:
     first_frame: int
     recording_samples: int | None
 
-    def frames(self) -> Iterator[bytes]:
+    def frames(self) -> Iterator[list[bytes]]:
         """The frames in the file."""
         splitter = Splitter()
         with self.path.open("rb") as stream:
             while piece := stream.read(_READ_BYTES):
-                yield from splitter.feed(piece)
+                yield splitter.feed(piece)
 
     def samples(self) -> int | None:
         """What the encoder said."""
@@ -103,15 +104,15 @@ def join(runs: Sequence[AnyRun], target: Path, *, tag: bytes, quality: int | Non
         OSError: the MP3 cannot be written.
     """
     with Mp3Writer(target, tag=tag) as writer:
-        run, frames, joint = runs[0], runs[0].frames(), _Joint(writer, constant=quality is None)
+        run, frames, joint = runs[0], Frames(runs[0].frames()), _Joint(writer, constant=quality is None)
         for following in runs[1:]:
-            theirs = following.frames()
+            theirs = Frames(following.frames())
             if not joint.reached(frames, theirs, following.first_frame):
                 break
             run.close()
             run, frames = following, theirs
-        for frame in frames:
-            writer.write(frame)
+        for piece in frames.take():
+            writer.write(piece)
         samples = run.samples()
         if samples is None and run is not runs[-1]:
             raise Apart(runs.index(run))
@@ -134,32 +135,42 @@ class _Joint:
         #: Channels that have sounded since the recording began.
         self._ever = 0
 
-    def reached(self, frames: Iterator[bytes], others: Iterator[bytes], first_frame: int) -> bool:
+    def reached(self, frames: Frames, others: Frames, first_frame: int) -> bool:
         """Write frames until the others may follow; whether they may.
 
         If not, the frames have come to their end, or the others have: then the recording has no such part, or it could
         not be encoded.
         """
+        others_begin = max(0, first_frame - WARM_UP)
+        for piece in frames.take(others_begin - self._number):
+            self._write(piece)
+            self._hear(piece)
+        # Where the runs before joined late, we are behind the others' beginning.
+        others.skip(self._number - others_begin)
         alike = since = 0
-        # Where the runs before joined late, we are behind this one's beginning.
-        for _ in range(self._number - max(0, first_frame - WARM_UP)):
-            next(others, None)
-        for frame in frames:
-            self._writer.write(frame)
-            self._number += 1
-            if self._ever == _BOTH and self._number <= first_frame - WARM_UP:
-                continue
+        while (frame := frames.next()) is not None:
+            self._write([frame])
             sounds = self._sounding(frame)
             self._ever |= sounds
-            if self._number <= first_frame - WARM_UP:
-                continue
-            other = next(others, None)
+            other = others.next()
             if other is None:
                 return False
             alike, since = (alike + 1, since | sounds) if frame == other else (0, 0)
             if self._number >= first_frame and alike >= PROOF and since == self._ever:
                 return True
         return False
+
+    def _write(self, frames: Sequence[bytes]) -> None:
+        self._writer.write(frames)
+        self._number += len(frames)
+
+    def _hear(self, frames: Sequence[bytes]) -> None:
+        """Take note of the channels that sound."""
+        every = (1 << header(frames[0]).channels) - 1 if self._constant else 0
+        for frame in frames:
+            if self._ever == every:
+                return
+            self._ever |= self._sounding(frame)
 
     def _sounding(self, frame: bytes) -> int:
         """The channels in which frames prove something.

@@ -1,5 +1,7 @@
-"""Writing an MP3 frame by frame; its Info frame, which stands in front, is known only at the end."""
+"""Writing an MP3 of frames; its Info frame, which stands in front, is known only at the end."""
 
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -40,18 +42,22 @@ class Mp3Writer:
     ) -> None:
         self._file.close()
 
-    def write(self, frame: bytes) -> None:
-        """Append a frame.
+    def write(self, frames: Sequence[bytes]) -> None:
+        """Append frames.
 
         Raises:
             NotMpeg: the first one is none.
         """
-        if self._frames % self._apart == 0:
-            self._remember(frame)
-        self._frames += 1
-        self._size_bytes += len(frame)
-        self._buffer.append(frame)
-        if len(self._buffer) == _BUFFER_FRAMES:
+        if self._first is None and frames:
+            self._begin(frames[0])
+        at = list(accumulate(map(len, frames), initial=self._size_bytes))
+        number = -(-self._frames // self._apart) * self._apart
+        while number < self._frames + len(frames):
+            number = self._remember(number, at[number - self._frames])
+        self._frames += len(frames)
+        self._size_bytes = at[-1]
+        self._buffer += frames
+        if len(self._buffer) >= _BUFFER_FRAMES:
             self._flush()
 
     def finish(self, *, constant: bool, quality: int | None, delay: int, samples: int | None) -> None:
@@ -83,16 +89,20 @@ class Mp3Writer:
         self._file.seek(len(self._tag))
         self._file.write(info_frame(self._first, info))
 
-    def _remember(self, frame: bytes) -> None:
-        """Remember where this frame lies; before the first one make room for what comes in front."""
-        if self._first is None:
-            self._first = header(frame)
-            self._size_bytes = info_bytes(self._first)
-            self._file.write(self._tag + bytes(self._size_bytes))
-        self._places.append(self._size_bytes)
+    def _begin(self, frame: bytes) -> None:
+        """Make room for what comes in front of the first frame."""
+        self._first = header(frame)
+        self._size_bytes = info_bytes(self._first)
+        self._file.write(self._tag + bytes(self._size_bytes))
+
+    def _remember(self, number: int, at: int) -> int:
+        """Remember where a frame lies; return the number of the next one that is to be remembered."""
+        self._places.append(at)
+        number += self._apart
         if len(self._places) == 2 * _PLACES:
             del self._places[1::2]
             self._apart *= 2
+        return number
 
     def _place(self, entry: int) -> int:
         frame = entry * self._frames // TOC_ENTRIES

@@ -3,9 +3,11 @@
 ISO 11172-3 section 2.4 for MPEG-1, ISO 13818-3 for the lower sample rates, and the customary MPEG-2.5 below those.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Final
+from itertools import pairwise
+from typing import ClassVar, Final
 
 _LOWER_KBPS: Final = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 #: By the version bits of a header: 3 is MPEG-1, 2 is MPEG-2, 0 is MPEG-2.5. Indices are those of the header, from 1 on.
@@ -18,7 +20,8 @@ _RATES_HZ: Final = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (1102
 _MPEG_1: Final = 3
 _LAYER_III: Final = 1
 _MONO: Final = 3
-_HEADER_BYTES: Final = 4
+#: How long a header is.
+HEADER_BYTES: Final = 4
 #: More different ones than any encoder writes.
 _HEADERS: Final = 4096
 
@@ -75,9 +78,9 @@ def header(frame: bytes) -> Header:
     Raises:
         NotMpeg: it is none of layer III.
     """
-    found = _header(*frame[1:_HEADER_BYTES]) if len(frame) >= _HEADER_BYTES and frame[0] == 0xFF else None
+    found = _header(*frame[1:HEADER_BYTES]) if len(frame) >= HEADER_BYTES and frame[0] == 0xFF else None
     if found is None:
-        raise NotMpeg(f"no frame begins with {frame[:_HEADER_BYTES].hex()}")
+        raise NotMpeg(f"no frame begins with {frame[:HEADER_BYTES].hex()}")
     return found
 
 
@@ -91,17 +94,15 @@ def _header(second: int, third: int, fourth: int) -> Header | None:
     return Header(version, rates_hz[rate], rates_kbps[bitrate - 1], padded, fourth >> 6, not unprotected, fourth & 0xF)
 
 
-@lru_cache(_HEADERS)
-def _size_bytes(first_bytes: bytes) -> int:
-    return header(first_bytes).size_bytes
-
-
 class NotMpeg(ValueError):
     """What should be a frame is none."""
 
 
 class Splitter:
     """Splits a stream of frames that comes in pieces of any size."""
+
+    #: By the bytes of a header that tell it; there are some hundred.
+    _sizes_bytes: ClassVar[dict[bytes, int]] = {}
 
     def __init__(self) -> None:
         self._rest = b""
@@ -112,16 +113,65 @@ class Splitter:
         Raises:
             NotMpeg: there is something between two frames.
         """
-        rest = self._rest + data
-        frames, begin, last = [], 0, len(rest) - _HEADER_BYTES
+        whole, ends = self.cut(data)
+        return [whole[begin:end] for begin, end in pairwise((0, *ends))]
+
+    def cut(self, data: bytes) -> tuple[bytes, list[int]]:
+        """Take the next piece, as feed does; the frames that are complete with it as one, and where each ends."""
+        rest, sizes_bytes = self._rest + data, self._sizes_bytes
+        ends, begin, last = [], 0, len(rest) - HEADER_BYTES
         while begin <= last:
-            end = begin + _size_bytes(rest[begin : begin + _HEADER_BYTES])
-            if end > len(rest):
+            size_bytes = sizes_bytes.get(rest[begin : begin + 3])
+            if size_bytes is None:
+                size_bytes = header(rest[begin : begin + HEADER_BYTES]).size_bytes
+                sizes_bytes[rest[begin : begin + 3]] = size_bytes
+            if begin + size_bytes > len(rest):
                 break
-            frames.append(rest[begin:end])
-            begin = end
+            begin += size_bytes
+            ends.append(begin)
         self._rest = rest[begin:]
-        return frames
+        return rest[:begin], ends
+
+
+class Frames:
+    """Frames in order, to be had one at a time or many at once.
+
+    Args:
+        pieces: the frames, some at a time; may wait for them to be made.
+    """
+
+    def __init__(self, pieces: Iterable[list[bytes]]) -> None:
+        self._pieces = iter(pieces)
+        self._piece: list[bytes] = []
+        self._at = 0
+
+    def next(self) -> bytes | None:
+        """The next frame, None behind the last."""
+        if not self._more():
+            return None
+        self._at += 1
+        return self._piece[self._at - 1]
+
+    def take(self, most: int | None = None) -> Iterator[list[bytes]]:
+        """The next frames, some at a time: all that are left, or at most so many."""
+        while (most is None or most > 0) and self._more():
+            taken = self._piece[self._at :] if most is None else self._piece[self._at : self._at + most]
+            self._at += len(taken)
+            most = None if most is None else most - len(taken)
+            yield taken
+
+    def skip(self, count: int) -> None:
+        """Leave out the next frames, if there are as many."""
+        for _ in self.take(count):
+            pass
+
+    def _more(self) -> bool:
+        while self._at == len(self._piece):
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._piece, self._at = piece, 0
+        return True
 
 
 def sounding(frame: bytes) -> int:
@@ -130,7 +180,7 @@ def sounding(frame: bytes) -> int:
     They are those for whose granules there are any bits (part2_3_length in the side information, ISO 11172-3 2.4.1.7).
     """
     head = header(frame)
-    begin = _HEADER_BYTES + 2 * head.protected
+    begin = HEADER_BYTES + 2 * head.protected
     side = int.from_bytes(frame[begin : begin + head.side_bytes])
     bits = 8 * head.side_bytes
     if head.version == _MPEG_1:
@@ -152,7 +202,7 @@ def main_data(frame: bytes) -> tuple[int, int]:
     The bit reservoir (main_data_begin, ISO 11172-3 2.4.1.7).
     """
     head = header(frame)
-    begin = _HEADER_BYTES + 2 * head.protected
+    begin = HEADER_BYTES + 2 * head.protected
     side = int.from_bytes(frame[begin : begin + 2])
     return side >> (7 if head.version == _MPEG_1 else 8), head.size_bytes - begin - head.side_bytes
 
@@ -160,4 +210,4 @@ def main_data(frame: bytes) -> tuple[int, int]:
 def silent_frame(like: Header) -> bytes:
     """A frame of silence in a stream of such frames."""
     head = replace(like, padded=False, protected=False)
-    return head.first_bytes + bytes(head.size_bytes - _HEADER_BYTES)
+    return head.first_bytes + bytes(head.size_bytes - HEADER_BYTES)

@@ -131,9 +131,10 @@ class GrowingRun:
             with self._target.open("wb") as stream:
 
                 def out(data: bytes) -> None:
-                    if frames := splitter.feed(data):
-                        self._add(frames, stream)
-                        made(self, len(frames))
+                    frames, ends = splitter.cut(data)
+                    if ends:
+                        self._add(frames, len(ends), stream)
+                        made(self, len(ends))
 
                 self.ended = run(
                     self._command,
@@ -147,7 +148,7 @@ class GrowingRun:
                 self._over = True
                 self._changed.notify_all()
 
-    def frames(self) -> Iterator[bytes]:
+    def frames(self) -> Iterator[list[bytes]]:
         """The frames, as they are made."""
         splitter, read = Splitter(), 0
         self._wait_for_more_than(0)
@@ -155,7 +156,7 @@ class GrowingRun:
             while self._wait_for_more_than(read + _WAKE_BYTES) or self._wait_for_more_than(read):
                 while piece := stream.read(_READ_BYTES):
                     read += len(piece)
-                    yield from splitter.feed(piece)
+                    yield splitter.feed(piece)
 
     def samples(self) -> int | None:
         """Samples of each channel in the recording, if ffmpeg came to its end."""
@@ -186,13 +187,13 @@ class GrowingRun:
             self.report.opened.wait(_DUMP_SECONDS)
         return self.header
 
-    def _add(self, frames: list[bytes], stream: BinaryIO) -> None:
-        stream.write(b"".join(frames))
+    def _add(self, frames: bytes, count: int, stream: BinaryIO) -> None:
+        stream.write(frames)
         stream.flush()
         with self._changed:
             if self.header is None:
-                self.header = header(frames[0])
-            self.made += len(frames)
+                self.header = header(frames)
+            self.made += count
             self._size_bytes = stream.tell()
             self._changed.notify_all()
 

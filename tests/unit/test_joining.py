@@ -33,11 +33,11 @@ class FakeRun:
     read: int = 0
     closed: list[bool] = field(default_factory=list)
 
-    def frames(self) -> Iterator[bytes]:
+    def frames(self) -> Iterator[list[bytes]]:
         """The frames."""
         for one in self.made:
             self.read += 1
-            yield one
+            yield [one]
 
     def samples(self) -> int | None:
         """What was given."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.convert.mpeg import BITRATES_KBPS, Header, NotMpeg, Splitter, header, samples_per_frame, sounding
+from functions.convert.mpeg import BITRATES_KBPS, Frames, Header, NotMpeg, Splitter, header, samples_per_frame, sounding
 from tests.media.encode import sound
 
 #: The first bytes of frames that LAME wrote, and what they say.
@@ -117,3 +117,19 @@ def test_sounding(which: str, rate_hz: int) -> None:
     command += ["-write_xing", "0", "-f", "mp3", "pipe:1"]
     frames = Splitter().feed(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     assert {sounding(frame) for frame in frames[4:-4]} == {bits}
+
+
+@pytest.mark.parametrize("lengths", [[], [0, 0], [5], [1, 0, 3, 2], [7, 7]], ids=str)
+def test_frames_one_or_many_at_a_time(lengths: list[int]) -> None:
+    """However they come in, each is had once, in order."""
+    count = iter(range(100))
+    pieces = [[b"%d" % next(count) for _ in range(length)] for length in lengths]
+    whole = [frame for piece in pieces for frame in piece]
+    frames = Frames(pieces)
+    had = [frame for piece in frames.take(2) for frame in piece]
+    frames.skip(1)
+    assert had == whole[:2]
+    assert [frame for piece in frames.take(0) for frame in piece] == []
+    assert frames.next() == (whole[3] if len(whole) > 3 else None)
+    assert [frame for piece in frames.take() for frame in piece] == whole[4:]
+    assert frames.next() is None
