@@ -11,9 +11,8 @@ from functions.common import logs
 from functions.common.config import NEEDS, load
 from functions.common.errors import SettingError, Unavailable
 from local.cli.stopping import stop_signals
+from local.server import alone
 from local.server.state import InUseError, default_directory, locked, settings, settings_here
-
-_ROOT: Final = Path(__file__).parents[2]
 
 
 def serve_all(*, port: int, state: Path | None) -> None:
@@ -132,10 +131,6 @@ def serve_one(function: str, *, port: int, state: Path | None, reload: bool = Fa
     if "BROKER_URL" in NEEDS[function] and not chosen.get("K_SINK") and chosen.get("BROKER_URL") == "memory:":
         raise SettingError(f"{function} alone needs to know where events go: set BROKER_URL or K_SINK")
     load(chosen, function=function)
-    gunicorn = str(Path(sys.executable).with_name("gunicorn"))
-    chosen |= {"FUNCTION_TARGET": function, "PORT": str(port)}
-    chosen.setdefault("HOST", "127.0.0.1")
-    os.chdir(_ROOT)
-    # The name is for those who look at the processes.
-    command = [gunicorn, "-c", str(_ROOT / "functions/gunicorn.conf.py"), "--name", f"video2mp3-{function}"]
-    os.execve(gunicorn, [*command, *(["--reload"] if reload else [])], chosen)  # noqa: S606 - no shell is wanted
+    chosen = {"HOST": "127.0.0.1", **chosen}
+    gunicorn = alone.command(function, reload=reload)
+    os.execve(gunicorn[0], gunicorn, alone.settings(function, chosen, port=port))  # noqa: S606 - no shell is wanted

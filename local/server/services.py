@@ -25,6 +25,7 @@ import requests
 
 from functions.common.config import NEEDS, OPTIONAL, load
 from functions.common.errors import SettingError
+from local.server import alone
 from local.server.activator import Activator
 from local.server.gateway import Gateway, Internal, WSGIApp
 from local.server.listener import Listener
@@ -66,7 +67,7 @@ class _Program:
 
 
 class Services:
-    """Runs the functions that these settings allow, each as `video2mp3 serve FUNCTION` does.
+    """Runs the functions that these settings allow, each as `video2mp3 serve FUNCTION` serves it.
 
     Args:
         settings: as functions.common.config reads them; BROKER_URL is RabbitMQ's.
@@ -102,13 +103,14 @@ class Services:
             if name in OPTIONAL and not settings.get("BRIDGE_AMQP_URL"):
                 continue
             load(given, function=name)
-            program = _Program(name, [], _only(given, *NEEDS[name]), _free_port())
+            taken = _free_port()
+            told = alone.settings(name, _only(given, *NEEDS[name]), port=taken)
+            program = _Program(name, alone.command(name, reload=reload), told, taken)
             if idle_seconds is not None:
                 answers = partial(_answers, program)
                 program.activator = Activator(name, program.url, idle_seconds=idle_seconds, answers=answers)
                 if name in _NEXT:
                     program.env["WAKE_URL"] = given.get("WAKE_URL", self._address(_NEXT[name]))
-            program.command = [*_COMMAND, "serve", name, "--port", str(program.port), *(["--reload"] if reload else [])]
             functions[name] = program
         settings_ = _only(settings, "BROKER_URL", "BRIDGE_AMQP_URL")
         dispatcher = _Program("dispatcher", [*_COMMAND, "broker", "dispatcher"], settings_, None)
