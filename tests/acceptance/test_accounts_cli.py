@@ -1,7 +1,6 @@
 """Accounts by the command line: taken over from an older system on the real MariaDB, and given passwords."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,8 @@ from functions.common.accounts import NO_PASSWORD
 from functions.common.database import Database, migrate
 from local.cli import importing
 from tests.support import servers
-from tests.support.serving import COMMAND, PASSWORD, Served
+from tests.support.command import run
+from tests.support.serving import PASSWORD, Served
 
 #: As the older system makes it.
 USER_TABLE: Final = """CREATE TABLE user (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -74,10 +74,7 @@ def database_url(tmp_path: Path) -> Iterator[str]:
 def accounts(*arguments: str, **env: str) -> tuple[int, str, str]:
     """Run `video2mp3 accounts`; exit code, standard output, standard error."""
     clean = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **env}
-    command = [COMMAND, "accounts", *arguments]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, env=clean, timeout=60, stdin=subprocess.DEVNULL
-    )
+    done = run("accounts", *arguments, env=clean)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout, done.stderr
 

@@ -240,7 +240,7 @@ def test_a_missing_account_costs_what_a_wrong_password_costs(server: Served) -> 
 @pytest.mark.parametrize("function", [None, "auth"], ids=["one process", "gunicorn"])
 def test_a_flood_of_logins_exhausts_nothing(tmp_path: Path, function: str | None) -> None:
     """Of 150 at once each is answered 200 or 503 with Retry-After, in bounded memory, and then all is well."""
-    with Served(tmp_path / "state", function=function) as server:
+    with Served(tmp_path / "state", function=function, afresh=True) as server:
         _register(server, "flood@example.com", PASSWORD)
         pid = server.process.pid
         if function:

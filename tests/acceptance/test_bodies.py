@@ -142,7 +142,7 @@ def _check(server: Served, cases: tuple[_Case, ...], send: Callable[[str, _Case]
 def test_a_function_alone_refuses_a_gigabyte_unread(tmp_path: Path, gigabyte: Path, send: _Send, function: str) -> None:
     """Under gunicorn each function answers what is due, also where it has no such path, in bounded memory."""
     cases = (*_CASES[function], _Case("/no/such/path", 404))
-    with Served(tmp_path / "state", function=function, env=_ALONE) as server:
+    with Served(tmp_path / "state", function=function, env=_ALONE, afresh=True) as server:
         _check(server, cases, lambda url, case: send(url, case, gigabyte), alone=True)
 
 
@@ -150,12 +150,12 @@ def test_the_one_process_server_refuses_a_gigabyte_unread(tmp_path: Path, gigaby
     """The public paths and an unknown one, through the gateway."""
     # That path is the page's, which only gives.
     cases = (*(_CASES[function][0] for function in _PUBLIC), _Case("/no/such/path", 405))
-    with Served(tmp_path / "state") as server:
+    with Served(tmp_path / "state", afresh=True) as server:
         _check(server, cases, lambda url, case: send(url, case, gigabyte), alone=False)
 
 
 def test_a_handler_that_breaks_leaves_the_body_unread(tmp_path: Path, gigabyte: Path, send: _Send) -> None:
     """Where the work itself fails, as without a database, the body is not read either."""
     case = _Case("/login", 503, {"Authorization": "Basic YUBiLmM6ZA=="})
-    with Served(tmp_path / "state", function="auth", env=_BROKEN) as server:
+    with Served(tmp_path / "state", function="auth", env=_BROKEN, afresh=True) as server:
         _check(server, (case,), lambda url, case: send(url, case, gigabyte), alone=True)

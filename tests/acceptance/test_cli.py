@@ -14,7 +14,9 @@ from mutagen.mp3 import MP3, BitrateMode
 
 from tests.media.corpus import clip
 from tests.media.encode import decoded_seconds, encode
-from tests.support.serving import COMMAND, PASSWORD, Api, Served, eventually
+from tests.support import command
+from tests.support.command import COMMAND
+from tests.support.serving import PASSWORD, Api, Served, eventually
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -26,10 +28,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
 
     def run(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         clean = {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(temporary), **env}
-        command = [COMMAND, *map(str, arguments)]
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, env=clean, timeout=60, stdin=subprocess.DEVNULL
-        )
+        done = command.run(*map(str, arguments), env=clean)
         assert "Traceback" not in done.stderr
         return done
 

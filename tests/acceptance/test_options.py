@@ -17,8 +17,9 @@ from mutagen.mp3 import MP3, BitrateMode
 from functions.common.options import NAMES, OPTIONS
 from tests.faults.installation import Installation, installed
 from tests.media.encode import AAC, encode, sound, still
+from tests.support.command import run
 from tests.support.older import deliver, message
-from tests.support.serving import COMMAND, PASSWORD, Api, Served
+from tests.support.serving import PASSWORD, Api, Served
 
 #: What `recording` makes: a minute's worth of everything that an option can change, in six seconds.
 TONES_HZ: Final = (440, 880, 1320)
@@ -256,5 +257,4 @@ def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         "VIDEO2MP3_PASSWORD": PASSWORD,
         "NO_COLOR": "1",
     }
-    command = [COMMAND, "convert", *map(str, arguments)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=60)
+    return run("convert", *map(str, arguments), env=env)

@@ -15,9 +15,10 @@ import requests
 from mutagen.mp3 import MP3
 
 from tests.support.clusters import settings_on_servers
+from tests.support.command import COMMAND
 from tests.support.older import message, older_system
 from tests.support.servers import url
-from tests.support.serving import COMMAND, Api, Served, eventually, free_port
+from tests.support.serving import Api, Served, eventually, free_port
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = {"auth", "upload", "convert", "notify", "jobs", "download", "recover"}

@@ -13,7 +13,8 @@ import requests
 
 from functions.common.config import NEEDS
 from tests.media.encode import encode
-from tests.support.serving import COMMAND, PASSWORD, Api, Served, eventually
+from tests.support.command import COMMAND
+from tests.support.serving import PASSWORD, Api, Served, eventually
 from tests.support.traces import blobs, rows
 from tests.support.wire import Wire
 
@@ -48,7 +49,7 @@ def _start(*arguments: str, **env: str) -> tuple[int, str]:
 @pytest.mark.parametrize("function", NEEDS)
 def test_each_function_is_served_alone(tmp_path: Path, function: str) -> None:
     """It answers probes, says 404 as a problem, names each request, and ends well when told to."""
-    with Served(tmp_path / "state", function=function, env={**_ALONE, **_BRIDGE}) as server:
+    with Served(tmp_path / "state", function=function, env={**_ALONE, **_BRIDGE}, afresh=True) as server:
         api = Api(server.url)
         assert api.call("GET", "/healthz").text == "ok\n"
         missing = api.call("GET", "/no/such/path", headers={"X-Request-Id": "my-id.1"})
@@ -230,7 +231,7 @@ def test_ctrl_c_gives_running_work_back_and_a_restart_finishes_it(tmp_path: Path
     """SIGINT ends all within 5 s, ffmpeg too; the job is queued with no claim counted, and the next run makes it."""
     sine = ("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:duration=300")
     source = encode(tmp_path / "long.flac", *sine, "-c:a", "flac")
-    with Served(tmp_path / "state") as first:
+    with Served(tmp_path / "state", afresh=True) as first:
         api = first.account()
         job_id = api.upload_id(source, bitrate="320")
         eventually(lambda: _ffmpegs(first.state))

@@ -13,7 +13,8 @@ import pytest
 
 from tests.media.encode import AAC, encode, sound
 from tests.support.clusters import settings_on_servers
-from tests.support.serving import COMMAND, PASSWORD, Served, eventually
+from tests.support.command import COMMAND
+from tests.support.serving import PASSWORD, Served, eventually
 
 #: So long a function goes on running after its last request.
 IDLE_SECONDS = 60

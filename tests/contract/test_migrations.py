@@ -17,7 +17,7 @@ from functions.common.database import Database, engine, migrate
 from functions.common.errors import Unavailable
 from functions.common.tables import metadata
 from tests.support import servers
-from tests.support.serving import COMMAND
+from tests.support.command import COMMAND, run
 
 REVISIONS: Final = sorted(path.name.split("_")[0] for path in Path(migrations.__file__).parent.glob("versions/*.py"))
 
@@ -131,10 +131,8 @@ def test_a_server_without_the_schema_is_not_touched(engine_name: str, tmp_path: 
         with pytest.raises(Unavailable, match="run video2mp3 migrate"):
             Database(url)
         for words in ("was empty, now", "already"):
-            answer = subprocess.run(
-                [COMMAND, "migrate"], env={"DATABASE_URL": url}, capture_output=True, text=True, check=True
-            )
-            assert words in answer.stdout
+            answer = run("migrate", env={"DATABASE_URL": url})
+            assert (answer.returncode, words in answer.stdout) == (0, True)
         Database(url).close()
 
 

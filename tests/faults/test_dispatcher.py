@@ -18,8 +18,8 @@ from local.delivery.rules import Answer
 from local.delivery.topology import Topology, with_connection
 from local.delivery.triggers import load_broker, load_triggers
 from tests.support.brokers import vhost
+from tests.support.command import COMMAND, run
 from tests.support.endpoints import OK, Functions, serve, until
-from tests.support.serving import COMMAND
 
 JOB: Final = "01890a5d-ac96-774b-bcce-b302099a8057"
 TOPOLOGY: Final = Topology(load_broker(EVENTING / "broker.yaml"), load_triggers(EVENTING / "triggers"))
@@ -170,9 +170,7 @@ def test_stopped_while_it_delivers(host: str, functions: Functions) -> None:
 def test_wrong_usage(arguments: list[str], words: str, tmp_path: Path) -> None:
     """A sentence names the option."""
     env = {"PATH": os.environ["PATH"], "BROKER_URL": "amqp://localhost", "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [COMMAND, "broker", "dispatcher", *arguments], env=env, capture_output=True, text=True, check=False
-    )
+    done = run("broker", "dispatcher", *arguments, env=env)
     assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (1, True, False)
 
 

@@ -9,7 +9,8 @@ import pytest
 from tests.faults.evidence import message_ids, shift
 from tests.faults.rig import Rig, failed, give_up, ping, send, succeeded, uploaded
 from tests.faults.sink import Sink
-from tests.support.serving import COMMAND, Served
+from tests.support.command import run
+from tests.support.serving import Served
 from tests.support.traces import rows
 
 
@@ -22,9 +23,7 @@ def no_letters(rig: Rig) -> None:
 def command(rig: Rig, *arguments: str, broker: str = "") -> "subprocess.CompletedProcess[str]":
     """Run the command on the rig's state directory."""
     env = {"PATH": os.environ["PATH"], "VIDEO2MP3_STATE": str(rig.state), "BROKER_URL": broker}
-    return subprocess.run(
-        [COMMAND, "dead-letters", *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
-    )
+    return run("dead-letters", *arguments, env=env)
 
 
 def only_letter(rig: Rig) -> str:

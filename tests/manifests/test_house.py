@@ -210,6 +210,27 @@ def test_main_loads_alone(step: str) -> None:
     assert callable(getattr(module, step))
 
 
+def read_at_import(node: ast.AST) -> Iterator[str]:
+    """What a module asks the process for as it is loaded: reads of the environment and of the working directory."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(child, (ast.Subscript, ast.Call)):
+            asked = ast.unparse(child.value if isinstance(child, ast.Subscript) else child.func)
+            if re.match(r"os\.(environ|getenv|getcwd)|Path\.(cwd|home)", asked):
+                yield ast.unparse(child)
+        yield from read_at_import(child)
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(name for name in MODULES if re.match(r"functions(\.(?!gunicorn)|$)|local\.(cli|delivery|server)\b", name)),
+)
+def test_an_import_reads_nothing_of_the_process(name: str) -> None:
+    """Settings come with the call: a process may load the house first and be told its environment afterwards."""
+    assert list(read_at_import(tree(MODULES[name]))) == []
+
+
 COLD_START: Final = """
 import sys
 from functions.common.app import create_app

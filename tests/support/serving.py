@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,8 +16,9 @@ import psutil
 import requests
 
 from local.delivery.rules import LOST_ON_KNATIVE
+from tests.support import command
+from tests.support.command import COMMAND
 
-COMMAND: Final = str(Path(sys.executable).with_name("video2mp3"))
 PASSWORD: Final = "Admin123"
 _LARGE_BYTES: Final = 64 * 1024 * 1024
 T = TypeVar("T")
@@ -52,7 +52,10 @@ class Served:
         services: a process per function instead, on the servers that the settings name.
         options: further words of the command.
         env: settings besides those of the state directory.
+        afresh: as a program that loads itself, where a test is about that or about memory; else a fork of one that has.
     """
+
+    process: "subprocess.Popen[bytes] | command.Process"
 
     def __init__(
         self,
@@ -62,19 +65,23 @@ class Served:
         services: bool = False,
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        afresh: bool = False,
     ) -> None:
         self.state = state
         self.log_path = state.with_name(f"{state.name}-{function or 'all'}-{time.monotonic_ns()}.log")
         port = free_port() if function else 0
         what = ["--services"] if services else [function] if function else []
-        command = [COMMAND, "serve", *what, "--port", str(port), "--state", str(state), *options]
+        arguments = ["serve", *what, "--port", str(port), "--state", str(state), *options]
         clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
         # All tests come from one address.
         clean |= {"REQUESTS_PER_MINUTE": "0", "LOGINS_PER_MINUTE": "0"}
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**clean, **(env or {})}, start_new_session=True
-            )
+            if afresh:
+                self.process = subprocess.Popen(
+                    [COMMAND, *arguments], stdout=log, stderr=log, env={**clean, **(env or {})}, start_new_session=True
+                )
+            else:
+                self.process = command.start(arguments, env={**clean, **(env or {})}, output=log)
         self.url = f"http://localhost:{port}" if function else ""
 
     def __enter__(self) -> Self:
