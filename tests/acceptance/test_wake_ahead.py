@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.media.encode import AAC, encode, sound
+from tests.media.encode import quarter_of_an_hour
 from tests.support.clusters import settings_on_servers
 from tests.support.command import COMMAND
-from tests.support.serving import PASSWORD, Served, eventually
+from tests.support.serving import PASSWORD, Served, Sized, eventually
 
 #: So long a function goes on running after its last request.
 IDLE_SECONDS = 60
@@ -32,7 +32,7 @@ def settings(tmp_path: Path) -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def lecture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sound whose encoding takes longer than a function's start."""
-    return encode(tmp_path_factory.mktemp("lecture") / "lecture.m4a", *sound(900), *AAC)
+    return quarter_of_an_hour(tmp_path_factory.mktemp("lecture") / "lecture.m4a")
 
 
 @contextmanager
@@ -130,19 +130,3 @@ def test_the_command_line_wakes_upload(tmp_path: Path, settings: dict[str, str],
             "OPTIONS /uploads",
             "POST /upload",
         ]
-
-
-class Sized:
-    """A body that comes in pieces and whose length is known all the same."""
-
-    def __init__(self, pieces: Iterator[bytes], size_bytes: int) -> None:
-        self._pieces = pieces
-        self._size_bytes = size_bytes
-
-    def __len__(self) -> int:
-        """Bytes in all."""
-        return self._size_bytes
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The pieces."""
-        return self._pieces

@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import requests
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, NullPool, create_engine, text
 
 from local.testservers.fleet import cache_folder
 from local.testservers.mariadb import MariaDB
@@ -60,19 +61,18 @@ class Cluster:
 
     def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
         """The rows that a query finds in the database."""
-        engine = create_engine(self.mariadb.urls()["MYSQL_URL"])
-        with engine.connect() as connection:
-            found = [dict(row) for row in connection.execute(text(query), values).mappings()]
-        engine.dispose()
-        return found
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(text(query), values).mappings()]
 
     def change(self, statement: str, **values: object) -> int:
         """Change rows behind the functions' backs, as time would; how many."""
-        engine = create_engine(self.mariadb.urls()["MYSQL_URL"])
-        with engine.begin() as connection:
-            count = connection.execute(text(statement), values).rowcount
-        engine.dispose()
-        return count
+        with self._engine.begin() as connection:
+            return connection.execute(text(statement), values).rowcount
+
+    @cached_property
+    def _engine(self) -> Engine:
+        # Nothing is kept of a connection, since the server dies in the middle of tests.
+        return create_engine(self.mariadb.urls()["MYSQL_URL"], poolclass=NullPool)
 
     def count(self, state: str) -> int:
         """How many jobs are in a state."""

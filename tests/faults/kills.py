@@ -205,7 +205,7 @@ def run(state: Path, *, seed: int, kills: int) -> tuple[str, list[str]]:
     began = time.monotonic()
     diary, when = Diary(), random.Random(seed)  # noqa: S311 - a test's moments, no secret
     uploaders = Uploaders(_files(state.parent), state=state, seed=seed, diary=diary)
-    server = Served(state)
+    server = Served(state, afresh=True)
     try:
         server.wait_ready()
         token = server.account().headers["Authorization"].removeprefix("Bearer ")
@@ -214,7 +214,7 @@ def run(state: Path, *, seed: int, kills: int) -> tuple[str, list[str]]:
             kill_once(server, state, uploaders, token, when)
             diary.kills += 1
             note_the_moment(state, diary)
-            server = Served(state)
+            server = Served(state, afresh=True)
         server.wait_ready()
         uploaders.use(Api(server.url, token))
         uploaders.stop()

@@ -40,6 +40,12 @@ def encode(path: Path, *arguments: str | Path) -> Path:
     return path
 
 
+def quarter_of_an_hour(path: Path) -> Path:
+    """Write an MP4 of 15 minutes of sound, of which one is encoded and the others are its copies."""
+    minute = encode(path.with_name("minute.m4a"), *sound(60), *AAC)
+    return encode(path, "-stream_loop", "14", "-i", minute, "-c", "copy", "-f", "mp4")
+
+
 def still(path: Path, *, size: str = "640x480") -> Path:
     """A picture of noise, of a size that no buffer of ffmpeg's holds; the suffix chooses what it is."""
     noise = f"nullsrc=s={size},geq=random(1)*255:128:128"

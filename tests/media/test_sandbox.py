@@ -16,7 +16,7 @@ from functions.common.options import Options
 from functions.convert.process import Command, Ended, run
 from functions.convert.runs import Settings, encoding
 from functions.convert.sandbox import Limits
-from tests.media.encode import AAC, encode, sound
+from tests.media.encode import AAC, encode, quarter_of_an_hour, sound
 from tests.support.serving import Served, eventually
 
 #: What bubblewrap says on a platform that keeps user namespaces to itself.
@@ -104,7 +104,7 @@ def test_what_it_began_ends_with_it(source: Path) -> None:
 
 def test_a_killed_ffmpeg_is_told_from_a_bad_file(tmp_path: Path) -> None:
     """Whoever kills it, memory's end for one, says nothing about the recording: the job is given back."""
-    source = encode(tmp_path / "source", *sound(900), *AAC, "-f", "mp4")
+    source = quarter_of_an_hour(tmp_path / "source")
     run = encoding(source, tmp_path / "0", 0, None, Settings(Options()))
     thread = threading.Thread(
         target=run.work, args=(Limits(None),), kwargs={"stop": lambda: None, "made": lambda _run, _frames: None}

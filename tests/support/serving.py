@@ -6,8 +6,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -21,18 +22,23 @@ from tests.support.command import COMMAND
 
 PASSWORD: Final = "Admin123"
 _LARGE_BYTES: Final = 64 * 1024 * 1024
+_PIECE_BYTES: Final = 1024 * 1024
 T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], *, seconds: float = 30) -> T:
-    """Look again and again until the answer is true, and return it; fail if it never is."""
-    ends = time.monotonic() + seconds
+    """Look again and again until the answer is true, and return it; fail if it never is.
+
+    A look may cost as much as what is waited for, so the longer it takes, the more seldom it is asked.
+    """
+    began = time.monotonic()
     while True:
         found = look()
         if found:
             return found
-        assert time.monotonic() < ends, f"never came true: {look}"
-        time.sleep(0.02)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"never came true: {look}"
+        time.sleep(min(max(0.02, waited / 5), 0.25))
 
 
 def free_port() -> int:
@@ -160,6 +166,27 @@ class Served:
         return Api(self.url, token)
 
 
+class Sized:
+    """A body that comes in pieces and whose length is known all the same.
+
+    Args:
+        pieces: all of it.
+        size_bytes: how long they are together.
+    """
+
+    def __init__(self, pieces: Iterator[bytes], size_bytes: int) -> None:
+        self._pieces = pieces
+        self._size_bytes = size_bytes
+
+    def __len__(self) -> int:
+        """Bytes in all."""
+        return self._size_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The pieces."""
+        return self._pieces
+
+
 class Api:
     """The HTTP API as one account sees it.
 
@@ -188,7 +215,9 @@ class Api:
         """Upload a file as a form, or a large one as a raw body, since requests builds forms in memory."""
         with path.open("rb") as file:
             if path.stat().st_size > _LARGE_BYTES:
-                return self.call("POST", "/upload", data=file, params={**fields, "filename": name or path.name})
+                # Of a file the client would read 16 KiB at a time.
+                body = Sized(iter(partial(file.read, _PIECE_BYTES), b""), path.stat().st_size)
+                return self.call("POST", "/upload", data=body, params={**fields, "filename": name or path.name})
             return self.call("POST", "/upload", files={"file": (name or path.name, file)}, data=fields)
 
     def upload_id(self, path: Path, *, name: str | None = None, **fields: str) -> str:
