@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeAlias
 
 COMMAND: Final = str(Path(sys.executable).with_name("video2mp3"))
 _TEMPLATE: Final = Path(__file__).with_name("template.py")
@@ -70,6 +70,9 @@ class Process:
             os.kill(self.pid, number)
 
 
+Started: TypeAlias = "subprocess.Popen[bytes] | Process"
+
+
 class _Template:
     """The process that forks."""
 
@@ -103,7 +106,7 @@ _template: Final = cache(_Template)
 _first: Final = threading.Lock()
 
 
-def start(arguments: Sequence[str], *, env: Mapping[str, str], output: IO[bytes]) -> Process:
+def start(arguments: Sequence[str], *, env: Mapping[str, str], output: IO[bytes]) -> Started:
     """Start the command.
 
     Args:
@@ -136,7 +139,16 @@ def run(*arguments: str, env: Mapping[str, str], seconds: float = 60) -> "subpro
         return subprocess.CompletedProcess([COMMAND, *arguments], code, _text(output), _text(errors))
 
 
-def _start(arguments: Sequence[str], env: Mapping[str, str], output: IO[bytes], errors: IO[bytes]) -> Process:
+def _start(arguments: Sequence[str], env: Mapping[str, str], output: IO[bytes], errors: IO[bytes]) -> Started:
+    if not hasattr(os, "pidfd_open"):  # the process that forks needs Linux
+        return subprocess.Popen(
+            [COMMAND, *arguments],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
     once = {name: value for name, value in env.items() if name in _LOCALE or name.startswith("PYTHON")}
     assert once.items() <= _READ_ONCE.items(), "this is read when Python starts: run COMMAND"
     with _first:

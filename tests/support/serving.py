@@ -61,7 +61,7 @@ class Served:
         afresh: as a program that loads itself, where a test is about that or about memory; else a fork of one that has.
     """
 
-    process: "subprocess.Popen[bytes] | command.Process"
+    process: command.Started
 
     def __init__(
         self,
