@@ -8,10 +8,9 @@ from functions.common.options import Options
 from functions.convert.asking import lines
 from functions.convert.encryption import is_encrypted
 from functions.convert.ffmpeg import probe_command, track_number
-from functions.convert.process import Ended, Stopped
+from functions.convert.process import PARTLY_FAILED, Ended, Stopped
 from functions.convert.report import Report
 from functions.convert.result import examine
-from functions.convert.runs import PARTLY_FAILED
 from functions.convert.watch import window
 
 #: Share of what the audio stream declares that the result must cover.

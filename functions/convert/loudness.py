@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
+from functions.common.errors import Unavailable
 from functions.common.options import Options
 from functions.convert.ffmpeg import measure_command, told_seconds
 from functions.convert.level import Level
@@ -33,7 +34,7 @@ _MARGIN_DB: Final = 0.3
 _MOST_TIMES: Final = 5
 #: A limiter takes back most of a gain; what is learnt of one that takes it all would be no gain for anybody.
 _LEAST_SLOPE: Final = 0.25
-#: Below it there is nothing that the gate of R128 lets through.
+#: What ffmpeg tells where there is nothing that the gate of R128 lets through.
 _SILENCE_LUFS: Final = -70.0
 #: LAME makes everything quieter, by 0.95, at constant bit rates up to this one (its presets.c).
 _QUIETER_KBPS: Final = 160
@@ -42,7 +43,9 @@ _QUIETER_DB: Final = 0.4
 #: nobody knows how often it will be, and measuring it is a fifth of that.
 _MEASURED_PERCENT: Final = 20
 _INTEGRATED: Final = re.compile(r" {4}I: +(-?\d{1,3}\.\d) LUFS")
-_PEAK: Final = re.compile(r" {4}Peak: +(-?\d{1,3}\.\d) dBFS")
+_PEAK: Final = re.compile(r" {4}Peak: +(-?\d{1,3}\.\d|-inf) dBFS")
+#: Where it is not sure that a recording is too long, encoding it tells.
+_LONGER_SECONDS: Final = 1.0
 _OUTPUT: Final = "Output #0, null"
 _RATE: Final = re.compile(r" {2}Stream #0:0(?:\(\w{1,16}\))?: Audio: \w+, (\d{4,5}) Hz")
 _log = logging.getLogger(__name__)
@@ -120,20 +123,24 @@ def at_loudness(
 
     Raises:
         Stopped: `stop` said so.
-        Unavailable: ffmpeg could not be started.
+        Unavailable: ffmpeg could not be started, or was ended by somebody.
     """
     heard = partial(measure, most_seconds=bounds.audio_seconds, limits=Limits(bounds.deadline), stop=stop)
     recording = heard(source, options, progress=_part(progress, 0, _MEASURED_PERCENT))
     begins = float(_MEASURED_PERCENT)
-    if options.loudness is None or recording is None:
-        return make(None, _part(progress, begins, 100))
+    if options.loudness is None or recording is None or recording.lufs <= _SILENCE_LUFS:
+        made = make(None, _part(progress, begins, 100))
+        # Of a recording that is bad it has told by now what is wrong with it.
+        return made if recording else _raise_unmeasured()
     aim = Aim(options.loudness, recording, options)
     for _ in range(_MOST_TIMES):
         ends = (begins + 100) / 2
         measuring = ends - (ends - begins) / 5
         made = make(aim.level, _part(progress, begins, measuring))
         mp3 = heard(target, Options(), progress=_part(progress, measuring, ends))
-        if mp3 is None or aim.is_met(mp3):
+        if mp3 is None:
+            _raise_unmeasured()
+        if aim.is_met(mp3):
             break
         _log.info("not as loud as wanted", extra={"lufs": mp3.lufs, "peak_dbtp": mp3.peak_dbtp})
         begins = ends
@@ -149,7 +156,7 @@ def measure(
     stop: Callable[[], bool],
     progress: Callable[[int], None],
 ) -> Measured | None:
-    """Find out how loud sound is; None if it is silent, too long, or cannot be read.
+    """Find out how loud sound is; None if it is too long, or could not be measured to its end.
 
     Args:
         path: a recording or an MP3, in the private folder that ffmpeg works in.
@@ -178,13 +185,14 @@ def measure(
             said.append(line)
 
     def why_enough() -> str | None:
-        if most_seconds is not None and reached > most_seconds:
+        if most_seconds is not None and reached > most_seconds + _LONGER_SECONDS:
             return "too_long"
         return "stopped" if stop() else None
 
     ended = run(measure_command(path, options), limits=limits, stop=why_enough, out=Lines(out).feed, said=hear)
     ended.raise_if_interrupted()
-    return _measured(said) if ended.stopped is None else None
+    # Whoever is ended early tells how loud it was up to there.
+    return _measured(said) if ended.is_whole else None
 
 
 def _measured(said: Sequence[str]) -> Measured | None:
@@ -192,9 +200,13 @@ def _measured(said: Sequence[str]) -> Measured | None:
         next((match[1] for line in said if (match := pattern.match(line))), None)
         for pattern in (_INTEGRATED, _PEAK, _RATE)
     )
-    if lufs is None or peak is None or rate is None or float(lufs) <= _SILENCE_LUFS:
+    if lufs is None or peak is None or rate is None:
         return None
     return Measured(float(lufs), float(peak), int(rate))
+
+
+def _raise_unmeasured() -> NoReturn:
+    raise Unavailable("The loudness could not be measured.", retry_after_seconds=5)
 
 
 def _part(progress: Callable[[int], None], begins: float, ends: float) -> Callable[[int], None]:

@@ -20,6 +20,8 @@ _LOOK_SECONDS: Final = 0.2
 #: What comes in a pause, several times over.
 _PIPE_BYTES: Final = 256 * 1024
 _PAUSE_SECONDS: Final = 0.05
+#: ffmpeg 5.1 ends with 69 on some files whose whole audio it converted, so the result decides.
+PARTLY_FAILED: Final = 69
 #: How the words of those begin that start it (functions.convert.sandbox); a file's own words never stand in front.
 _STARTERS: Final = ("prlimit: ", "setpriv: ", "bwrap: ")
 
@@ -46,6 +48,11 @@ class Ended:
     stopped: str | None
     #: False if a limit could not be set or a wall not be built, so that it was not even started.
     started: bool = True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the program came to its own end, and to that of the recording."""
+        return self.stopped is None and self.exit_code in (0, PARTLY_FAILED)
 
     def raise_if_interrupted(self) -> None:
         """Tell whoever stops work, and a machine that allows no more, from a recording that is bad.

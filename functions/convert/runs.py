@@ -20,8 +20,6 @@ _READ_BYTES: Final = 256 * 1024
 _WAKE_BYTES: Final = 32 * 1024
 #: No line of the log comes later than that.
 _DUMP_SECONDS: Final = 5.0
-#: ffmpeg 5.1 ends with 69 on some files whose whole audio it converted, so the result decides.
-PARTLY_FAILED: Final = 69
 
 
 @dataclass(frozen=True)
@@ -165,8 +163,7 @@ class GrowingRun:
 
     def is_whole(self) -> bool:
         """Whether ffmpeg came to the recording's end."""
-        ended = self.ended
-        return ended is not None and ended.stopped is None and ended.exit_code in (0, PARTLY_FAILED)
+        return self.ended is not None and self.ended.is_whole
 
     def close(self) -> None:
         """End ffmpeg, if it still works."""

@@ -1,7 +1,9 @@
 """Loudness: what ffmpeg's own scanner says of the MP3s, and that nothing else of them changes."""
 
 import math
+import os
 import re
+import shutil
 import subprocess
 import time
 from array import array
@@ -13,6 +15,7 @@ from typing import Any, Final
 import pytest
 from mutagen.mp3 import MP3
 
+from functions.common.errors import Unavailable
 from functions.common.options import Options
 from functions.convert.encoding import Made, encode
 from functions.convert.level import Level
@@ -122,7 +125,7 @@ def test_filters_keep_time(tmp_path: Path, rate_hz: int, channels: int) -> None:
 
 def test_the_same_bytes_of_two_encoders(music: Path, tmp_path: Path) -> None:
     """A limiter too begins with the recording, wherever its encoder does."""
-    long = ffmpeg(tmp_path / "long.m4a", "-stream_loop", "4", "-i", music, "-c", "copy")
+    long = ffmpeg(tmp_path / "long.m4a", "-stream_loop", "3", "-i", music, "-c", "copy")
     for processors in (1, 2):
         make(long, tmp_path / f"{processors}.mp3", Options(loudness=-14.0), processors=Processors(processors))
     assert (tmp_path / "2.1").stat().st_size > 0
@@ -178,6 +181,24 @@ def test_what_is_too_long_is_not_measured_to_its_end(tmp_path: Path) -> None:
     limits = Limits(time.monotonic() + 60)
     assert measured(source, most_seconds=5.0, limits=limits) is None
     assert measured(source, most_seconds=30.0, limits=limits) is not None
+
+
+@pytest.mark.parametrize("ended", ["kill -TERM $$", "exit 1", "echo; exit 0"])
+@pytest.mark.parametrize("what", ["wav", "mp3"], ids=["the recording", "the MP3"])
+def test_what_was_not_measured_is_not_published(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, ended: str
+) -> None:
+    """An ffmpeg that somebody ends says nothing of the recording: the job can be tried again."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/ffmpeg"
+    real = shutil.which("ffmpeg")
+    program.write_text(f'#!/bin/sh\ncase "$*" in *.{what}*ebur128*) {ended};; esac\nexec {real} "$@"\n')
+    program.chmod(0o755)
+    source = ffmpeg(tmp_path / "source.wav", "-i", music, "-t", "2")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("functions.convert.sandbox._walls", tuple)
+    with pytest.raises(Unavailable):
+        make(source, tmp_path / "made.mp3", Options(loudness=-20.0))
 
 
 def measured(path: Path, *, most_seconds: float | None = None, limits: Limits | None = None) -> Measured | None:
