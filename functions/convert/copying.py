@@ -88,7 +88,7 @@ def copy(
     part = part_of(frames.made, skips, options, rate_hz=head.rate_hz)
     with Mp3Writer(target, tag=tag) as writer:
         writer.write([silent_frame(head)] * part.silent)
-        strengths = set()
+        strengths = {head.bitrate_kbps}
         for piece in _decodable(Frames(frames.frames()), part):
             for begins in {frame[:HEADER_BYTES] for frame in piece}:
                 now = header(begins)

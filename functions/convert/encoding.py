@@ -79,7 +79,9 @@ def encode(
             make = partial(_checked, source, target, options, bounds, share, stop)
             if options.loudness is None:
                 return make(None, progress)
-            return at_loudness(source, target, options, bounds=bounds, stop=stop, progress=progress, make=make)
+            return at_loudness(
+                options.loudness, source, target, options, bounds=bounds, stop=stop, progress=progress, make=make
+            )
     except OSError as error:
         raise Unavailable("There is no room left to convert in.", retry_after_seconds=60) from error
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 from functions.common.errors import Unavailable
 from functions.common.options import Options
@@ -46,6 +46,7 @@ _INTEGRATED: Final = re.compile(r" {4}I: +(-?\d{1,3}\.\d) LUFS")
 _PEAK: Final = re.compile(r" {4}Peak: +(-?\d{1,3}\.\d|-inf) dBFS")
 #: Where it is not sure that a recording is too long, encoding it tells.
 _LONGER_SECONDS: Final = 1.0
+_UNMEASURED: Final = "The loudness could not be measured."
 _OUTPUT: Final = "Output #0, null"
 _RATE: Final = re.compile(r" {2}Stream #0:0(?:\(\w{1,16}\))?: Audio: \w+, (\d{4,5}) Hz")
 _log = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class Aim:
 
 
 def at_loudness(
+    lufs: float,
     source: Path,
     target: Path,
     options: Options,
@@ -110,9 +112,10 @@ def at_loudness(
     progress: Callable[[int], None],
     make: Callable[[Level | None, Callable[[int], None]], Made],
 ) -> Made:
-    """Make an MP3 that is as loud as its options say; silence stays silence.
+    """Make an MP3 of a loudness; silence stays silence.
 
     Args:
+        lufs: the loudness.
         source: the recording.
         target: where the MP3 goes.
         options: how to convert.
@@ -128,18 +131,20 @@ def at_loudness(
     heard = partial(measure, most_seconds=bounds.audio_seconds, limits=Limits(bounds.deadline), stop=stop)
     recording = heard(source, options, progress=_part(progress, 0, _MEASURED_PERCENT))
     begins = float(_MEASURED_PERCENT)
-    if options.loudness is None or recording is None or recording.lufs <= _SILENCE_LUFS:
+    if recording is None or recording.lufs <= _SILENCE_LUFS:
         made = make(None, _part(progress, begins, 100))
         # Of a recording that is bad it has told by now what is wrong with it.
-        return made if recording else _raise_unmeasured()
-    aim = Aim(options.loudness, recording, options)
+        if recording is None:
+            raise Unavailable(_UNMEASURED, retry_after_seconds=5)
+        return made
+    aim = Aim(lufs, recording, options)
     for _ in range(_MOST_TIMES):
         ends = (begins + 100) / 2
         measuring = ends - (ends - begins) / 5
         made = make(aim.level, _part(progress, begins, measuring))
         mp3 = heard(target, Options(), progress=_part(progress, measuring, ends))
         if mp3 is None:
-            _raise_unmeasured()
+            raise Unavailable(_UNMEASURED, retry_after_seconds=5)
         if aim.is_met(mp3):
             break
         _log.info("not as loud as wanted", extra={"lufs": mp3.lufs, "peak_dbtp": mp3.peak_dbtp})
@@ -203,10 +208,6 @@ def _measured(said: Sequence[str]) -> Measured | None:
     if lufs is None or peak is None or rate is None:
         return None
     return Measured(float(lufs), float(peak), int(rate))
-
-
-def _raise_unmeasured() -> NoReturn:
-    raise Unavailable("The loudness could not be measured.", retry_after_seconds=5)
 
 
 def _part(progress: Callable[[int], None], begins: float, ends: float) -> Callable[[int], None]:

@@ -167,12 +167,19 @@ def test_progress_goes_one_way(music: Path, tmp_path: Path) -> None:
     assert (told[0] < 20, 60 < told[-1] < 100) == (True, True)
 
 
-@pytest.mark.parametrize("after", [0, 3], ids=["while measuring", "while encoding"])
-def test_it_can_be_stopped(music: Path, tmp_path: Path, after: int) -> None:
-    """At every point of the way."""
-    asked = iter(range(10_000))
+@pytest.mark.parametrize("percent", [0, 25, 55], ids=["measuring", "encoding", "measuring the MP3"])
+def test_it_can_be_stopped(music: Path, tmp_path: Path, percent: int) -> None:
+    """At every point of the way, and no further step begins."""
+    told = [0]
     with pytest.raises(Stopped):
-        make(music, tmp_path / "made.mp3", Options(loudness=-13.0), stop=lambda: next(asked) >= after)
+        make(
+            music,
+            tmp_path / "made.mp3",
+            Options(loudness=-20.0),
+            progress=told.append,
+            stop=lambda: told[-1] >= percent,
+        )
+    assert percent <= told[-1] <= percent + 35
 
 
 def test_what_is_too_long_is_not_measured_to_its_end(tmp_path: Path) -> None:
