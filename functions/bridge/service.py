@@ -6,13 +6,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from functions.bridge.message import Message, NoMessage, answer, read
-from functions.common import events, logs
+from functions.common import logs
+from functions.common.announcing import announce
 from functions.common.blobs import chunks
 from functions.common.crash import crash_point
-from functions.common.errors import BlobMissing, Conflict, ServiceError, Unavailable
+from functions.common.errors import BlobMissing, Conflict, ServiceError
 from functions.common.events import Notice
 from functions.common.filenames import clean_name
-from functions.common.job import ALIVE_SECONDS, Job, State, Stored, source_key
+from functions.common.job import ALIVE_SECONDS, Job, Piece, State, source_key
 from functions.common.memory import bound_what_is_kept
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Bridge:
         logs.add(job=job.id)
         if job.state is State.QUEUED:
             # A crash may have fallen between promise and event; one too many does no harm.
-            self._announce(job)
+            announce(job, jobs=self._jobs, publisher=self._publisher)
         elif job.state is State.SUCCEEDED:
             self._tell(job, video_fid=message.video_fid, username=message.username)
 
@@ -125,7 +126,7 @@ class Bridge:
         if not self._jobs.queue(job.id, sources=[source], options=job.options, filename=job.filename):
             raise Conflict("Another delivery of this message was faster.", retry_after_seconds=5)
         crash_point("queued-not-published", self._crash_at)
-        self._announce(job)
+        announce(job, jobs=self._jobs, publisher=self._publisher)
 
     def _begin(self, message: Message, job: Job | None, name: str | None, traceparent: str) -> Job:
         """The row that the copy goes to: a new one, or that of a copy that died."""
@@ -146,7 +147,7 @@ class Bridge:
         self._rows.link(job.id, video_fid=message.video_fid, username=message.username)
         return job
 
-    def _copy(self, job: Job, video: BinaryIO) -> Stored:
+    def _copy(self, job: Job, video: BinaryIO) -> Piece:
         digest, size_bytes = sha256(), 0
         told = time.monotonic()
         with self._blobs.create(source_key(job.id, 0)) as writer:
@@ -162,7 +163,7 @@ class Bridge:
             self._say_alive(job)
             writer.commit()
         crash_point("stored-not-queued", self._crash_at)
-        return Stored(size_bytes, digest.hexdigest())
+        return Piece(size_bytes, digest.hexdigest())
 
     def _say_alive(self, job: Job) -> None:
         if not self._jobs.still_receiving(job.id):
@@ -174,15 +175,6 @@ class Bridge:
             self._jobs.discard(job.id)
         except ServiceError:
             _log.warning("an interrupted copy could not be undone; the next delivery takes it over", exc_info=True)
-
-    def _announce(self, job: Job) -> None:
-        event = events.make(events.UPLOADED, job_id=job.id, run=job.run, traceparent=job.traceparent)
-        try:
-            self._publisher.publish(event)
-            self._jobs.published(job.id, job.run)
-        except Unavailable:
-            # The promise stands: the row says that the event is owed, and recover will publish it.
-            _log.warning("the event could not be published; recover will", exc_info=True)
 
     def _tell(self, job: Job, *, video_fid: str, username: str) -> None:
         try:

@@ -10,6 +10,8 @@ from typing import Final
 #: Every point there is, in the order in which one video passes them.
 POINTS: Final = (
     "receiving-half-a-blob",
+    "receiving-half-a-piece",
+    "piece-stored-not-kept",
     "stored-not-queued",
     "queued-not-published",
     "claimed",

@@ -83,6 +83,12 @@ class Gone(ServiceError):
     status = 410
 
 
+class WrongVersion(ServiceError):
+    """This version of the protocol is not spoken here."""
+
+    status = 412
+
+
 class TooLarge(ServiceError):
     """The file is larger than this service takes."""
 
@@ -91,6 +97,12 @@ class TooLarge(ServiceError):
 
 class NotMedia(ServiceError):
     """This is not a video or audio file."""
+
+    status = 415
+
+
+class WrongType(ServiceError):
+    """A body of this type is not taken here."""
 
     status = 415
 

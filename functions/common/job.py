@@ -67,6 +67,14 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Piece(Stored):
+    """One of the blobs that a source consists of, one after the other."""
+
+    #: Part of its key.
+    number: int = 0
+
+
+@dataclass(frozen=True)
 class Job:
     """One job's row as it was read; times are microseconds since 1970 by the database's clock."""
 
@@ -85,8 +93,16 @@ class Job:
     phase: str | None
     #: 0 to 100 of the present phase's work.
     percent: int
-    #: Pieces of the source, in order.
-    sources: tuple[Stored, ...]
+    #: Pieces of the source, in order; while a resumable upload arrives, those that are there.
+    sources: tuple[Piece, ...]
+    #: How many numbers of pieces were given out: more than there are sources where one broke off.
+    pieces: int
+    #: Whether the source may arrive by several requests (tus).
+    is_resumable: bool
+    #: Length of the whole source, as announced or stored; None where it is not known yet.
+    source_bytes: int | None
+    #: Metadata of a resumable upload, as its client spelled them.
+    upload_metadata: str | None
     result: Stored | None
     duration_seconds: float | None
     #: What of the recording's own could not come along into the MP3: "tags", "chapters".
@@ -96,8 +112,15 @@ class Job:
     finished: int | None
     expires: int | None
     updated: int
+    #: When something is owed again: of a source that arrives, its removal.
+    due: int | None
     deleted: int | None
     traceparent: str | None
+
+    @property
+    def received_bytes(self) -> int:
+        """How much of the source is stored."""
+        return sum(piece.size_bytes for piece in self.sources)
 
     @property
     def result_key(self) -> str:
@@ -123,12 +146,14 @@ def result_key(job_id: str, attempt: int) -> str:
     return f"mp3s/{job_id}/{attempt}"
 
 
+def source_keys(job: Job) -> list[str]:
+    """Every key that whoever received this job's source can have written."""
+    return [source_key(job.id, number) for number in range(job.pieces)]
+
+
 def blob_keys(job: Job) -> list[str]:
     """Every key that this job can ever have written."""
-    count = max(1, len(job.sources))
-    return [source_key(job.id, piece) for piece in range(count)] + [
-        result_key(job.id, attempt) for attempt in range(1, job.attempt + 1)
-    ]
+    return source_keys(job) + [result_key(job.id, attempt) for attempt in range(1, job.attempt + 1)]
 
 
 def mp3_name(filename: str) -> str:
@@ -173,7 +198,7 @@ def describe(job: Job, *, download: str | None = None) -> dict[str, object]:
         "run": job.run,
         "phase": job.phase if job.state is State.CONVERTING else None,
         "percent": 100 if job.state is State.SUCCEEDED else job.percent,
-        "source_bytes": sum(source.size_bytes for source in job.sources),
+        "source_bytes": job.source_bytes or job.received_bytes,
         "size_bytes": job.result.size_bytes if job.result else None,
         "duration_seconds": job.duration_seconds,
         "omitted": list(job.omitted),

@@ -6,6 +6,7 @@ hits no row and says so by its return value.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 from typing import Any, Final
@@ -15,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.elements import ColumnElement
 
 from functions.common.database import Database, now
-from functions.common.job import MICROSECONDS, OPEN, SILENT_SECONDS, Job, State, Stored, new_id
+from functions.common.job import MICROSECONDS, OPEN, SILENT_SECONDS, Job, Piece, State, Stored, new_id
 from functions.common.options import Options
 from functions.common.tables import jobs, mails
 
@@ -24,6 +25,8 @@ LEASE_SECONDS: Final = 30
 LAST_CLAIM: Final = 5
 #: How long an upload may stand still before its row counts as abandoned.
 RECEIVING_SECONDS: Final = 900
+#: How long a resumable upload may do so.
+RESUMABLE_SECONDS: Final = 86_400
 #: Dead letters of one run after which the next one ends it.
 DEAD_LETTERS: Final = 3
 #: A dead letter that comes sooner after the publication than the dispatcher's retries take proves nothing.
@@ -61,6 +64,15 @@ def silent() -> ColumnElement[bool]:
     return and_(jobs.c.state == State.RECEIVING, jobs.c.deleted.is_(None), quiet)
 
 
+@dataclass(frozen=True)
+class Resumable:
+    """What is announced of a resumable upload."""
+
+    size_bytes: int
+    #: The Upload-Metadata header.
+    metadata: str | None
+
+
 class Jobs:
     """The jobs of one database.
 
@@ -85,8 +97,18 @@ class Jobs:
         options: Options,
         idempotency_key: str | None,
         traceparent: str | None,
+        resumable: Resumable | None = None,
     ) -> Job | None:
-        """Make a row in state receiving; None if the owner already used this idempotency key."""
+        """Make a row in state receiving; None if the owner already used this idempotency key.
+
+        Args:
+            owner: the account.
+            filename: as people call it.
+            options: how to convert.
+            idempotency_key: as the client sent it.
+            traceparent: the trace that the job belongs to.
+            resumable: what was announced of an upload that may come by several requests.
+        """
         values = {
             "id": new_id(),
             "owner": owner,
@@ -105,6 +127,13 @@ class Jobs:
             "updated": now(),
             "due": now() + seconds(RECEIVING_SECONDS),
         }
+        if resumable is not None:
+            values |= {
+                "pieces": 0,
+                "upload_metadata": resumable.metadata,
+                "source_bytes": resumable.size_bytes,
+                "due": now() + seconds(RESUMABLE_SECONDS),
+            }
         try:
             with self._database.write() as connection:
                 connection.execute(insert(jobs).values(values))
@@ -124,14 +153,25 @@ class Jobs:
             .values(due=now() + seconds(RECEIVING_SECONDS))
         )
 
-    def queue(self, job_id: str, *, sources: Sequence[Stored], options: Options, filename: str) -> bool:
-        """Turn a stored source into a promise: receiving -> queued, its event owed at once."""
+    def queue(
+        self, job_id: str, *, sources: Sequence[Piece], options: Options, filename: str, pieces: int | None = None
+    ) -> bool:
+        """Turn a stored source into a promise: receiving -> queued, its event owed at once.
+
+        Args:
+            job_id: of the job.
+            sources: the pieces of its source.
+            options: how to convert.
+            filename: as people call it.
+            pieces: for a resumable upload, how many numbers must have been given out: no more than the caller knows.
+        """
+        last = [] if pieces is None else [jobs.c.pieces == pieces]
         return self._change(
             update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.state == State.RECEIVING, jobs.c.deleted.is_(None))
+            .where(jobs.c.id == job_id, jobs.c.state == State.RECEIVING, jobs.c.deleted.is_(None), *last)
             .values(
                 state=State.QUEUED,
-                sources=[[source.size_bytes, source.sha256] for source in sources],
+                sources=listed(sources),
                 source_bytes=sum(source.size_bytes for source in sources),
                 options=options.as_dict(),
                 filename=filename[:255],
@@ -399,7 +439,8 @@ _FRESH: Final[dict[str, Any]] = {
 #: Columns that a Job has under the same name and as they are.
 _SAME: Final = (
     *("id", "owner", "filename", "reason", "run", "attempt", "claims", "phase", "percent", "duration_seconds"),
-    *("created", "started", "finished", "expires", "updated", "deleted", "traceparent"),
+    *("created", "started", "finished", "expires", "updated", "due", "deleted", "traceparent"),
+    *("source_bytes", "upload_metadata"),
 )
 
 
@@ -440,6 +481,19 @@ def _withdraw(job_id: str) -> Update:
     )
 
 
+def listed(sources: Sequence[Piece]) -> list[list[int | str]]:
+    """Pieces as the rows hold them."""
+    # Where every piece has the number of its place, as programs before resumable uploads read and write them.
+    return [
+        [piece.size_bytes, piece.sha256] if piece.number == place else [piece.size_bytes, piece.sha256, piece.number]
+        for place, piece in enumerate(sources)
+    ]
+
+
+def _pieces(stored: Sequence[Sequence[Any]]) -> tuple[Piece, ...]:
+    return tuple(Piece(size, digest, *(number or [place])) for place, (size, digest, *number) in enumerate(stored))
+
+
 def job_of(row: Row[Any]) -> Job:
     """The job that a whole row of the table holds."""
     values = row._mapping
@@ -450,7 +504,9 @@ def job_of(row: Row[Any]) -> Job:
         **{name: values[name] for name in _SAME},
         state=State(values["state"]),
         options=Options(**values["options"]),
-        sources=tuple(Stored(size, digest) for size, digest in values["sources"]),
+        sources=_pieces(values["sources"]),
+        pieces=max(1, len(values["sources"])) if values["pieces"] is None else values["pieces"],
+        is_resumable=values["pieces"] is not None,
         result=result,
         omitted=tuple(values["omitted"] or ()),
     )

@@ -18,8 +18,8 @@ from functions.common.tables import jobs
 _HOUR_SECONDS: Final = 3600
 #: When a place among the waiting jobs may be free again.
 _QUEUE_SECONDS: Final = 10
-#: States in which files are kept: an expired job's are about to go, and whoever receives does not know the size yet.
-_KEPT: Final = (State.QUEUED, State.CONVERTING, State.SUCCEEDED, State.FAILED, State.CANCELLED)
+#: States in which files are kept, or announced; an expired job's are about to go.
+_KEPT: Final = (State.RECEIVING, State.QUEUED, State.CONVERTING, State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Used:
     jobs_per_hour: int
     #: Jobs that are received, queued or converted.
     queued_jobs: int
-    #: Bytes of the sources and results that are kept.
+    #: Bytes of the sources and results that are kept, and of resumable uploads that arrive.
     stored_bytes: int
     #: Seconds until the oldest of the last hour's jobs is an hour old.
     oldest_seconds: int

@@ -78,7 +78,12 @@ jobs = Table(
     Column("phase", String(16)),
     Column("percent", Integer, nullable=False),
     Column("sources", JSON, nullable=False),
-    # Sum of the sources' sizes; empty until they are stored, and where an older program queued the job.
+    # Numbers given out to pieces of a resumable upload; empty for a source that came at once.
+    Column("pieces", Integer),
+    # The Upload-Metadata header of a resumable upload.
+    Column("upload_metadata", Text),
+    # Sum of the sources' sizes: for a resumable upload from its beginning, for others once they are stored; empty
+    # where an older program queued the job.
     Column("source_bytes", BigInteger),
     Column("sources_until", BigInteger),
     Column("result_size_bytes", BigInteger),

@@ -45,11 +45,11 @@ def fetch(job: Job, path: Path, *, blobs: "Blobs", check: Callable[[], None]) ->
 
     def work(wanted: Callable[[], None]) -> None:
         if len(job.sources) == 1:
-            blobs.fetch(source_key(job.id, 0), path, check=wanted)
+            blobs.fetch(source_key(job.id, job.sources[0].number), path, check=wanted)
             return
         with path.open("wb") as joined:
-            for piece in range(len(job.sources)):
-                with blobs.open(source_key(job.id, piece)) as stream:
+            for piece in job.sources:
+                with blobs.open(source_key(job.id, piece.number)) as stream:
                     for chunk in chunks(stream):
                         wanted()
                         joined.write(chunk)

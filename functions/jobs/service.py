@@ -3,8 +3,8 @@
 import logging
 from typing import TYPE_CHECKING
 
-from functions.common import events
-from functions.common.errors import Conflict, NotFound, ServiceError, Unavailable
+from functions.common.announcing import announce
+from functions.common.errors import Conflict, NotFound, ServiceError
 from functions.common.job import Job, State, blob_keys
 
 if TYPE_CHECKING:
@@ -55,11 +55,7 @@ def retry(job_id: str, owner: str, *, jobs: "Jobs", publisher: "Publisher", quot
         job = find(job_id, owner, jobs=jobs)
         raise Conflict(f"The job is {job.state} and cannot be run again.", state=job.state.value)
     job = find(job_id, owner, jobs=jobs)
-    try:
-        publisher.publish(events.make(events.UPLOADED, job_id=job.id, run=job.run, traceparent=job.traceparent))
-        jobs.published(job.id, job.run)
-    except Unavailable:
-        _log.warning("the event could not be published; recover will", exc_info=True)
+    announce(job, jobs=jobs, publisher=publisher)
     return job
 
 

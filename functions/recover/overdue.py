@@ -5,7 +5,7 @@ Each take is a conditional UPDATE on what was read, so that two recovers at once
 
 from typing import Any
 
-from sqlalchemy import Row, Update, and_, delete, insert, or_, select, update
+from sqlalchemy import Row, Update, and_, delete, insert, not_, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from functions.common.database import Database, now
@@ -36,11 +36,15 @@ class Overdue:
         self._database = database
 
     def forget_leases(self) -> None:
-        """Make every unfinished row due at once; only for a run that is its database's sole user, at its start."""
+        """Make every unfinished row due at once; only for a run that is its database's sole user, at its start.
+
+        Resumable uploads are not, since their clients come back.
+        """
+        waits = and_(jobs.c.state == State.RECEIVING, jobs.c.pieces.is_not(None))
         with self._database.write() as connection:
             connection.execute(
                 update(jobs)
-                .where(jobs.c.due.is_not(None), jobs.c.deleted.is_(None))
+                .where(jobs.c.due.is_not(None), jobs.c.deleted.is_(None), not_(waits))
                 .values(due=now() - 1, lease_until=None)
             )
             connection.execute(update(mails).where(mails.c.sent.is_(None)).values(lease_until=None))

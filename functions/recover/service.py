@@ -10,7 +10,7 @@ from cloudevents.http import CloudEvent
 
 from functions.common import events
 from functions.common.errors import ServiceError, Unavailable
-from functions.common.job import OPEN, Job, State, blob_keys, result_key, source_key
+from functions.common.job import OPEN, Job, State, blob_keys, result_key, source_keys
 from functions.recover.overdue import Overdue
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ class Recovery:
         return None
 
     def _drop(self, job: Job) -> None:
-        sources = [source_key(job.id, piece) for piece in range(len(job.sources))]
-        if self._delete(blob_keys(job) if job.state is State.EXPIRED else sources):
+        if self._delete(blob_keys(job) if job.state is State.EXPIRED else source_keys(job)):
             self._overdue.blobs_gone(job)
 
     def _sweep(self, unswept: tuple[Job, list[int]]) -> None:

@@ -1,4 +1,4 @@
-"""upload over HTTP: POST /upload."""
+"""upload over HTTP: POST /upload at once, /uploads in pieces."""
 
 from typing import TYPE_CHECKING
 
@@ -9,8 +9,9 @@ from werkzeug.routing import Map, Rule
 from functions.common import logs, options
 from functions.common.app import backends, dispatch, take_large_body, traceparent
 from functions.common.bearer import principal
-from functions.common.errors import Invalid, TooLarge
+from functions.common.errors import Invalid
 from functions.common.job import Job, describe
+from functions.upload import tus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 def upload(request: Request) -> Response:
     """Answer one request."""
+    if request.path.startswith("/uploads"):
+        tus.prepare(request)
     return dispatch(_ROUTES, request)
 
 
 def _upload(request: Request) -> Response:
-    from functions.upload.service import Intake, Upload
+    from functions.upload.service import Intake, Upload, too_large
 
     made = backends()
     wanted = Upload(
@@ -38,7 +41,7 @@ def _upload(request: Request) -> Response:
     options.parse(wanted.texts)
     most = made.config.max_upload_bytes
     if most and wanted.least_bytes > most:
-        raise TooLarge(f"Files of up to {most:,} bytes are taken.", limit=most)
+        raise too_large(most)
     intake = Intake(
         jobs=made.jobs,
         blobs=made.blobs,
@@ -87,4 +90,4 @@ def _idempotency_key(request: Request) -> str | None:
 
 #: What a form adds around its file.
 _FORM_BYTES = 64 * 1024
-_ROUTES = Map([Rule("/upload", endpoint=_upload, methods=["POST"])], merge_slashes=False)
+_ROUTES = Map([Rule("/upload", endpoint=_upload, methods=["POST"]), *tus.routes()], merge_slashes=False)

@@ -1,22 +1,23 @@
 """Taking a video in: the row, the blob, the promise, the event, in this order."""
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from functions.common import events, options
+from functions.common import options
+from functions.common.announcing import announce
 from functions.common.crash import crash_point
-from functions.common.errors import Conflict, Gone, Invalid, NotMedia, ServiceError, TooLarge, Unavailable
-from functions.common.job import ALIVE_SECONDS, SILENT_SECONDS, Job, State, Stored, source_key
+from functions.common.errors import Conflict, Gone, Invalid, ServiceError, TooLarge
+from functions.common.job import SILENT_SECONDS, Job, Piece, State, source_key
 from functions.common.memory import bound_what_is_kept
 from functions.common.waking import Foresight
-from functions.upload.hashing import BackgroundSha256
 from functions.upload.intake import Field, File
-from functions.upload.sniff import LOOK_BYTES, not_media
+from functions.upload.sniff import LOOK_BYTES, refuse_other_than_media
+from functions.upload.storing import between, store
 
 if TYPE_CHECKING:
     from functions.common.blobs import Blobs
@@ -106,7 +107,7 @@ class Intake:
         room = self._quotas.admit(upload.owner, least_bytes=upload.least_bytes)
         job: Job | None = None
         with self._undone_on_error() as undo:
-            source: Stored | None = None
+            source: Piece | None = None
             for part in parts:
                 if isinstance(part, Field):
                     texts[part.name] = part.text
@@ -118,12 +119,12 @@ class Intake:
             if job is None or source is None:
                 raise Invalid("There is no file; send it in the form field `file`.", field="file")
             self._promise(job, source, chosen)
-        self._announce(job)
+        announce(job, jobs=self._jobs, publisher=self._publisher)
         return replace(job, state=State.QUEUED, options=chosen, sources=(source,))
 
     def _store(
         self, upload: Upload, file: File, chosen: options.Options, room: "Room", undo: list[Job]
-    ) -> tuple[Job, Stored]:
+    ) -> tuple[Job, Piece]:
         chunks = _checked(file.chunks)
         job = self._jobs.create(
             owner=upload.owner,
@@ -135,46 +136,31 @@ class Intake:
         if job is None:
             raise _still_arriving()
         undo.append(job)
-        ahead = Foresight(self._waker)
-        with self._blobs.create(source_key(job.id, 0)) as writer, BackgroundSha256() as digest:
-            size_bytes = 0
-            for chunk in self._alive(job, chunks):
-                size_bytes += len(chunk)
-                if self._max_bytes and size_bytes > self._max_bytes:
-                    raise TooLarge(f"Files of up to {self._max_bytes:,} bytes are taken.", limit=self._max_bytes)
-                room.check(size_bytes)
-                digest.update(chunk)
-                writer.write(chunk)
-                ahead.done(min(size_bytes / upload.least_bytes, 1) if upload.least_bytes else 0)
-                crash_point("receiving-half-a-blob", self._crash_at)
-            ahead.done(1)
-            writer.commit()
-            stored = Stored(size_bytes, digest.hexdigest())
+        stored = store(job.id, 0, self._admitted(job, chunks, room, upload.least_bytes), blobs=self._blobs)
         crash_point("stored-not-queued", self._crash_at)
         return job, stored
 
-    def _alive(self, job: Job, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        told = time.monotonic()
-        for chunk in chunks:
-            if time.monotonic() - told > ALIVE_SECONDS:
-                told = time.monotonic()
-                if not self._jobs.still_receiving(job.id):
-                    raise Gone("The upload was taken away while it arrived.")
+    def _admitted(self, job: Job, chunks: Iterator[bytes], room: "Room", least_bytes: int) -> Iterator[bytes]:
+        ahead = Foresight(self._waker)
+        size_bytes = 0
+        for chunk in between(chunks, partial(self._say_alive, job)):
+            size_bytes += len(chunk)
+            if self._max_bytes and size_bytes > self._max_bytes:
+                raise too_large(self._max_bytes)
+            room.check(size_bytes)
             yield chunk
+            ahead.done(min(size_bytes / least_bytes, 1) if least_bytes else 0)
+            crash_point("receiving-half-a-blob", self._crash_at)
+        ahead.done(1)
 
-    def _promise(self, job: Job, source: Stored, chosen: options.Options) -> None:
+    def _say_alive(self, job: Job) -> None:
+        if not self._jobs.still_receiving(job.id):
+            raise Gone("The upload was taken away while it arrived.")
+
+    def _promise(self, job: Job, source: Piece, chosen: options.Options) -> None:
         if not self._jobs.queue(job.id, sources=[source], options=chosen, filename=job.filename):
             raise Gone("The upload was taken away while it arrived.")
         crash_point("queued-not-published", self._crash_at)
-
-    def _announce(self, job: Job) -> None:
-        event = events.make(events.UPLOADED, job_id=job.id, run=job.run, traceparent=job.traceparent)
-        try:
-            self._publisher.publish(event)
-            self._jobs.published(job.id, job.run)
-        except Unavailable:
-            # The promise stands: the row says that the event is owed, and recover will publish it.
-            _log.warning("the event could not be published; recover will", extra={"job": job.id}, exc_info=True)
 
     @contextmanager
     def _undone_on_error(self) -> Iterator[list[Job]]:
@@ -192,6 +178,11 @@ class Intake:
                     # recover takes away what stays in state receiving.
                     _log.warning("an interrupted upload could not be undone", extra={"job": job.id}, exc_info=True)
             raise
+
+
+def too_large(most_bytes: int) -> TooLarge:
+    """What is answered to a file of more bytes than are taken."""
+    return TooLarge(f"Files of up to {most_bytes:,} bytes are taken.", limit=most_bytes)
 
 
 def _still_arriving() -> Conflict:
@@ -212,7 +203,5 @@ def _checked(chunks: Iterator[bytes]) -> Iterator[bytes]:
             break
     if not first:
         raise Invalid("The file is empty.", field="file")
-    kind = not_media(first[:LOOK_BYTES])
-    if kind is not None:
-        raise NotMedia(f"This is {kind}, not a video or audio file.")
+    refuse_other_than_media(first)
     return chain([first], chunks)

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from functions.common.errors import NotMedia
+
 #: How many first bytes a look needs.
 LOOK_BYTES: Final = 512
 
@@ -34,6 +36,20 @@ _TEXTS: Final = (
     b"[playlist]",
 )
 _CONTROLS: Final = frozenset(range(0x20)) - frozenset(b"\t\n\f\r\x1b") | {0x7F}
+
+
+def refuse_other_than_media(first: bytes) -> None:
+    """Make sure that a file may be media.
+
+    Args:
+        first: its first LOOK_BYTES bytes or more, or all of them.
+
+    Raises:
+        NotMedia: it surely is none.
+    """
+    kind = not_media(first[:LOOK_BYTES])
+    if kind is not None:
+        raise NotMedia(f"This is {kind}, not a video or audio file.")
 
 
 def not_media(first: bytes) -> str | None:

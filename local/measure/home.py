@@ -13,7 +13,7 @@ from functions.common import events
 from functions.common.backends import Backends
 from functions.common.config import load
 from functions.common.events import Notice
-from functions.common.job import Job, Stored, blob_keys, result_key, source_key
+from functions.common.job import Job, Piece, blob_keys, result_key, source_key
 from functions.common.jobs import Claim
 from functions.common.options import parse
 from local.server.state import settings
@@ -87,8 +87,8 @@ class Home:
         jobs.queue(job.id, sources=[stored], options=chosen, filename=source.name)
         return job
 
-    def _store(self, key: str, content: bytes) -> Stored:
+    def _store(self, key: str, content: bytes) -> Piece:
         with self.backends.blobs.create(key) as writer:
             writer.write(content)
             writer.commit()
-        return Stored(len(content), sha256(content).hexdigest())
+        return Piece(len(content), sha256(content).hexdigest())

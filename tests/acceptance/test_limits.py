@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,18 +13,12 @@ import requests
 from functions.auth.failures import DELAYS_SECONDS, FREE_FAILURES
 from functions.common.config import load
 from tests.support.serving import PASSWORD, Api, Served
-from tests.support.traces import blobs, rows
+from tests.support.traces import blobs, change, rows
 from tests.support.wire import Wire
 
 _STORED: Final = 1_500_000
 _ENV: Final = {"MAX_JOBS_PER_HOUR": "5", "MAX_QUEUED_JOBS": "2", "MAX_STORED_BYTES": str(_STORED)}
 _WRONG: Final = "wrong password"
-
-
-def change(state: Path, statement: str, *values: object) -> int:
-    """Write rows behind the server's back, as time alone could; how many."""
-    with closing(sqlite3.connect(state / "video2mp3.db", timeout=30)) as connection, connection:
-        return connection.execute(statement, values).rowcount
 
 
 def login(server: Served, email: str, password: str) -> requests.Response:

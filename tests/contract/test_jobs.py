@@ -17,7 +17,7 @@ from sqlalchemy import Engine, event, select, update
 
 from functions.auth.accounts import Accounts
 from functions.common.database import Database, migrate
-from functions.common.job import SILENT_SECONDS, Job, State, Stored, new_id
+from functions.common.job import SILENT_SECONDS, Job, Piece, State, Stored, new_id
 from functions.common.jobs import (
     DEAD_LETTERS,
     DELIVERY_SECONDS,
@@ -40,7 +40,7 @@ from tests.support import servers
 ROOT: Final = Path(__file__).parents[2]
 OWNER: Final = "01890a5d-ac96-774b-bcce-b302099a8057"
 STRANGER: Final = "01890a5d-ac96-774b-bcce-b302099a8058"
-SOURCE: Final = Stored(5_000_000_000, "ab" * 32)
+SOURCE: Final = Piece(5_000_000_000, "ab" * 32)
 RESULT: Final = Stored(4_321, "cd" * 32)
 SECOND: Final = 1_000_000
 DAY: Final = 86_400 * SECOND
@@ -378,7 +378,7 @@ def test_a_long_name_is_cut(rig: Rig) -> None:
 def test_queue(rig: Rig) -> None:
     """A stored source keeps its pieces in order, options and name of the end of the form, and owes its event now."""
     job = rig.receiving(options=Options(bitrate=64))
-    pieces = [SOURCE, Stored(1, "00" * 32)]
+    pieces = [SOURCE, Piece(1, "00" * 32, number=1)]
     assert rig.jobs.queue(job.id, sources=pieces, options=Options(quality=4), filename="b.mkv")
     queued = rig.read(job.id)
     assert (queued.state, queued.sources, queued.options) == (State.QUEUED, tuple(pieces), Options(quality=4))

@@ -10,7 +10,7 @@ from sqlalchemy import event, text, update
 
 from functions.common.database import Database, migrate
 from functions.common.errors import OverQuota, TooMany
-from functions.common.job import Job, Stored
+from functions.common.job import Job, Piece, Stored
 from functions.common.jobs import Jobs
 from functions.common.options import Options
 from functions.common.quotas import Quotas, Used
@@ -51,7 +51,7 @@ class Rig:
     def queued(self, *sizes: int, owner: str = OWNER) -> Job:
         """A job whose source is stored, in pieces of these sizes."""
         job = self.receiving(owner)
-        sources = [Stored(size, "ab" * 32) for size in sizes]
+        sources = [Piece(size, "ab" * 32, number) for number, size in enumerate(sizes)]
         assert self.jobs.queue(job.id, sources=sources, options=Options(), filename="a.mp4")
         return job
 

@@ -1,8 +1,6 @@
 """What a state directory must look like when nothing is left to do; used by every fault test."""
 
 import re
-import sqlite3
-from contextlib import closing
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +17,6 @@ def row(state: Path, job_id: str) -> dict[str, Any]:
     found = rows(state, "SELECT * FROM jobs WHERE id = ?", job_id)
     assert len(found) == 1, f"{job_id}: {found}"
     return found[0]
-
-
-def shift(state: Path, statement: str, *values: object) -> int:
-    """Change rows behind the functions' backs, as time would; how many."""
-    with closing(sqlite3.connect(state / "video2mp3.db", timeout=30)) as connection, connection:
-        return connection.execute(statement, values).rowcount
 
 
 def mail_row(state: Path, job_id: str) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from functions.common import events
 from functions.common.blobs import Blobs
 from functions.common.blobs.directory import DirectoryBlobs
 from functions.common.database import Database
-from functions.common.job import Job, Stored, source_key
-from functions.common.jobs import Claim, Jobs
+from functions.common.job import Job, Piece, Stored, source_key
+from functions.common.jobs import Claim, Jobs, Resumable
 from functions.common.options import Options
 from functions.recover.overdue import Overdue
+from functions.upload.pieces import Pieces
 from local.delivery.rules import dead_letter
 from local.server.state import settings
 from tests.faults.evidence import row
@@ -40,6 +41,7 @@ class Rig:
         (state / "work").mkdir(exist_ok=True)
         self._database = Database(f"sqlite:///{state}/video2mp3.db")
         self.jobs = Jobs(self._database, result_days=30, source_days=1)
+        self.pieces = Pieces(self._database)
         self.blobs: Blobs = DirectoryBlobs(state / "blobs")
         self.overdue = Overdue(self._database)
         account = Accounts(self._database).add("someone@example.com", "*")
@@ -67,11 +69,24 @@ class Rig:
         assert job is not None
         return job.id
 
+    def resumable(self, size_bytes: int) -> Job:
+        """An upload that comes in pieces, of which there are none yet."""
+        job = self.jobs.create(
+            owner=self.owner,
+            filename="holiday.mp4",
+            options=Options(),
+            idempotency_key=None,
+            traceparent=None,
+            resumable=Resumable(size_bytes, None),
+        )
+        assert job is not None
+        return job
+
     def queued(self, source: bytes = b"no media at all", *, options: Options | None = None) -> str:
         """A job whose event was published just now."""
         job_id = self.receiving()
         self.put(source_key(job_id, 0), source)
-        stored = Stored(len(source), sha256(source).hexdigest())
+        stored = Piece(len(source), sha256(source).hexdigest())
         assert self.jobs.queue(job_id, sources=[stored], options=options or Options(), filename="holiday.mp4")
         self.jobs.published(job_id, 1)
         return job_id

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from tests.faults.evidence import mail_row, message_ids, shift
+from tests.faults.evidence import mail_row, message_ids
 from tests.faults.forgeries import FORGERIES, STRUCTURED, forged
 from tests.faults.rig import Answer, Rig, failed, give_up, ping, send, send_raw, succeeded, uploaded
 from tests.faults.sink import Sink
 from tests.support.serving import Served
-from tests.support.traces import rows
+from tests.support.traces import change, rows
 
 NOTHING = Answer(204, None)
 
@@ -25,7 +25,7 @@ def waiting(rig: Rig) -> str:
 def minutes_pass(rig: Rig, job_id: str) -> None:
     """Let two minutes pass since a job's event was published."""
     past = "UPDATE jobs SET published = published - 120000000, due = due - 120000000 WHERE id = ?"
-    assert shift(rig.state, past, job_id) == 1
+    assert change(rig.state, past, job_id) == 1
 
 
 def test_a_dead_letter_of_a_waiting_job_makes_it_due(rig: Rig, recover: Served, sink: Sink, waiting: str) -> None:
@@ -82,7 +82,7 @@ def test_a_job_that_runs_or_has_ended_is_not_touched(rig: Rig, recover: Served) 
     assert rig.jobs.cancel(jobs[3], rig.owner)
     assert rig.jobs.delete(jobs[4], rig.owner)
     for job_id in jobs:
-        assert shift(rig.state, "UPDATE jobs SET published = published - 120000000 WHERE id = ?", job_id) == 1
+        assert change(rig.state, "UPDATE jobs SET published = published - 120000000 WHERE id = ?", job_id) == 1
     before = rig.everything()
     for job_id in jobs * 5:
         assert give_up(recover.url, uploaded(job_id)) == 204
@@ -93,7 +93,7 @@ def test_a_job_whose_lease_is_dead_is_due_now(rig: Rig, recover: Served, sink: S
     """A dead letter of a job whose worker fell silent counts, and recover leaves the claiming to convert."""
     job = rig.claimed()
     past = "UPDATE jobs SET published = published - 120000000, lease_until = lease_until - 31000000 WHERE id = ?"
-    assert shift(rig.state, past, job.id) == 1
+    assert change(rig.state, past, job.id) == 1
     assert give_up(recover.url, uploaded(job.id)) == 204
     row = rig.row(job.id)
     assert (row["state"], row["attempt"], row["dead_letters"]) == ("converting", job.attempt, 1)
@@ -124,7 +124,7 @@ def test_a_dead_letter_of_a_mail_leaves_the_job_and_its_mail_alone(
     for _ in range(5):
         assert give_up(recover.url, event(job_id)) == 204
     assert rig.everything() == before
-    assert shift(rig.state, "UPDATE jobs SET due = due - 660000000 WHERE id = ?", job_id) == 1
+    assert change(rig.state, "UPDATE jobs SET due = due - 660000000 WHERE id = ?", job_id) == 1
     assert ping(recover.url) == 204
     assert sink.of(job_id) == [f"1.{outcome}"]
     assert mail_row(rig.state, job_id)["undelivered"] is None

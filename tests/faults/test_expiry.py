@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from functions.common.job import result_key, source_key
-from tests.faults.evidence import mp3s, shift, sources
+from functions.common.job import Piece, result_key, source_key
+from tests.faults.evidence import mp3s, sources
 from tests.faults.rig import Rig, ping
 from tests.faults.sink import Sink
 from tests.support.serving import Served
-from tests.support.traces import rows
+from tests.support.traces import change, rows
 
 MINUTE = 60_000_000
 DAY = 86_400_000_000
@@ -24,7 +24,7 @@ def wait(rig: Rig, column: str, job_id: str, microseconds: int) -> None:
         "due": "UPDATE jobs SET due = due - ? WHERE id = ?",
         "deleted": "UPDATE jobs SET deleted = deleted - ? WHERE id = ?",
     }
-    assert shift(rig.state, statements[column], microseconds, job_id) == 1
+    assert change(rig.state, statements[column], microseconds, job_id) == 1
 
 
 @contextmanager
@@ -147,6 +147,25 @@ def test_an_upload_that_stands_still_is_gone_after_a_quarter_of_an_hour(rig: Rig
     assert not rig.jobs.still_receiving(stale)
     assert exists(rig, alive)
     assert sources(rig.state, alive) == ["0"]
+
+
+def test_a_resumable_upload_that_stands_still_is_gone_after_a_day(rig: Rig, recover: Served) -> None:
+    """Its client may come back for a day; then row and pieces are gone, those of dead requests, too."""
+    stale, alive = rig.resumable(2000), rig.resumable(2000)
+    for upload in (stale, alive):
+        rig.put(source_key(upload.id, 0), b"a piece of a request that died")
+        second = rig.pieces.take(rig.pieces.take(upload, 0), 0)
+        rig.put(source_key(upload.id, 1), b"half a video")
+        assert rig.pieces.keep(second, Piece(12, "ab" * 32, 1), another=False)
+        wait(rig, "due", upload.id, DAY - MINUTE)
+    assert ping(recover.url) == 204
+    assert sources(rig.state, stale.id) == ["0", "1"]
+    rig.pieces.take(alive, 12)
+    for upload in (stale, alive):
+        wait(rig, "due", upload.id, 2 * MINUTE)
+    assert ping(recover.url) == 204
+    assert (exists(rig, stale.id), stored(rig, stale.id)) == (False, [])
+    assert (exists(rig, alive.id), sources(rig.state, alive.id)) == (True, ["0", "1"])
 
 
 def test_a_deleted_job_stays_as_a_tombstone_for_a_day(rig: Rig, recover: Served) -> None:

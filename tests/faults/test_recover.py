@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.evidence import mail_row, message_ids, shift
+from tests.faults.evidence import mail_row, message_ids
 from tests.faults.rig import SECOND, Answer, Rig, ping, send, succeeded
 from tests.faults.sink import Sink
 from tests.support.serving import Served, free_port
+from tests.support.traces import change
 
 MINUTE = 60 * SECOND
 DAY = 86_400 * SECOND
@@ -38,7 +39,7 @@ def mute_notify(rig: Rig) -> Iterator[Served]:
 
 def wait(rig: Rig, job_id: str, microseconds: int) -> None:
     """Let time pass for a job's next event."""
-    assert shift(rig.state, "UPDATE jobs SET due = due - ? WHERE id = ?", microseconds, job_id) == 1
+    assert change(rig.state, "UPDATE jobs SET due = due - ? WHERE id = ?", microseconds, job_id) == 1
 
 
 def due_in(rig: Rig, job_id: str) -> float:
@@ -67,7 +68,7 @@ def test_a_dead_lease_is_published_again_but_not_taken_away(rig: Rig, recover: S
     assert ping(recover.url) == 204
     assert sink.of(job.id) == []
     ended = "UPDATE jobs SET due = due - 31000000, lease_until = lease_until - 31000000 WHERE id = ?"
-    assert shift(rig.state, ended, job.id) == 1
+    assert change(rig.state, ended, job.id) == 1
     assert ping(recover.url) == 204
     assert sink.of(job.id) == ["1.uploaded"]
     row = rig.row(job.id)
@@ -106,7 +107,7 @@ def test_what_the_broker_does_not_take_is_due_again(status: int | None, rig: Rig
     expired = rig.succeeded()
     for job_id in overdue:
         wait(rig, job_id, 11 * MINUTE)
-    assert shift(rig.state, "UPDATE jobs SET expires = expires - ? WHERE id = ?", 31 * DAY, expired) == 1
+    assert change(rig.state, "UPDATE jobs SET expires = expires - ? WHERE id = ?", 31 * DAY, expired) == 1
     sink.status = status
     assert ping(recover.url) == 503
     assert all(due_in(rig, job_id) <= 0 for job_id in overdue)
@@ -128,10 +129,10 @@ def test_a_mail_is_given_up_after_three_days_and_the_job_stays_succeeded(
         wait(rig, job_id, 21 * MINUTE)
         assert ping(recover.url) == 204
         assert sink.of(job_id) == ["1.succeeded"] * times
-    assert shift(rig.state, "UPDATE mails SET created = created - ? WHERE job_id = ?", 3 * DAY - MINUTE, job_id) == 1
+    assert change(rig.state, "UPDATE mails SET created = created - ? WHERE job_id = ?", 3 * DAY - MINUTE, job_id) == 1
     assert ping(recover.url) == 204
     assert mail_row(rig.state, job_id)["undelivered"] is None
-    assert shift(rig.state, "UPDATE mails SET created = created - ? WHERE job_id = ?", 2 * MINUTE, job_id) == 1
+    assert change(rig.state, "UPDATE mails SET created = created - ? WHERE job_id = ?", 2 * MINUTE, job_id) == 1
     assert ping(recover.url) == 204
     assert mail_row(rig.state, job_id)["undelivered"]
     row = rig.row(job_id)
@@ -162,10 +163,10 @@ def test_a_notify_that_died_while_it_sent_holds_the_mail_for_a_minute_only(rig: 
     """A mail that somebody sends is not sent by another, until that lease is over."""
     job_id = rig.succeeded()
     claimed = "UPDATE mails SET lease_until = created + 60000000 WHERE job_id = ?"
-    assert shift(rig.state, claimed, job_id) == 1
+    assert change(rig.state, claimed, job_id) == 1
     assert send(notify.url, succeeded(job_id)) == Answer(409, None)
     assert message_ids(rig.state, job_id) == []
-    assert shift(rig.state, "UPDATE mails SET lease_until = lease_until - 61000000 WHERE job_id = ?", job_id) == 1
+    assert change(rig.state, "UPDATE mails SET lease_until = lease_until - 61000000 WHERE job_id = ?", job_id) == 1
     assert send(notify.url, succeeded(job_id)) == Answer(204, None)
     assert len(message_ids(rig.state, job_id)) == 1
 

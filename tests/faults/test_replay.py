@@ -6,18 +6,18 @@ import subprocess
 
 import pytest
 
-from tests.faults.evidence import message_ids, shift
+from tests.faults.evidence import message_ids
 from tests.faults.rig import Rig, failed, give_up, ping, send, succeeded, uploaded
 from tests.faults.sink import Sink
 from tests.support.command import run
 from tests.support.serving import Served
-from tests.support.traces import rows
+from tests.support.traces import change, rows
 
 
 @pytest.fixture(autouse=True)
 def no_letters(rig: Rig) -> None:
     """No dead letters of other tests."""
-    shift(rig.state, "DELETE FROM dead_letters")
+    change(rig.state, "DELETE FROM dead_letters")
 
 
 def command(rig: Rig, *arguments: str, broker: str = "") -> "subprocess.CompletedProcess[str]":
@@ -37,7 +37,7 @@ def undeliverable(rig: Rig) -> str:
     """A job that was given up, since its event could not be delivered."""
     job_id = rig.queued()
     fail = "UPDATE jobs SET state = 'failed', reason = 'undeliverable', finished = 1, expires = 1 << 62 WHERE id = ?"
-    assert shift(rig.state, fail, job_id) == 1
+    assert change(rig.state, fail, job_id) == 1
     return job_id
 
 
@@ -88,7 +88,7 @@ def test_a_mail_that_was_given_up_goes_out(rig: Rig, recover: Served, notify: Se
     """The letter of a success has its mail owed again, and the mail is sent."""
     job_id = rig.succeeded()
     give_up(recover.url, succeeded(job_id))
-    assert shift(rig.state, "UPDATE mails SET undelivered = 1 WHERE job_id = ?", job_id) == 1
+    assert change(rig.state, "UPDATE mails SET undelivered = 1 WHERE job_id = ?", job_id) == 1
     assert "published again" in command(rig, "replay", "--all", broker=sink.url).stdout
     assert sink.of(job_id) == ["1.succeeded"]
     send(notify.url, succeeded(job_id))

@@ -18,7 +18,7 @@ import requests
 from functions.common import events
 from functions.common.errors import BlobMissing, Unavailable
 from functions.common.events import Notice
-from functions.common.job import Stored, source_key
+from functions.common.job import Piece, source_key
 from functions.common.options import Options
 from functions.common.waking import Waker
 from functions.convert import service
@@ -257,9 +257,9 @@ def test_a_source_in_pieces_is_joined_in_order(near: Near, video: bytes) -> None
     job_id = near.rig.receiving()
     pieces = [video[:1000], video[1000:20_000], video[20_000:]]
     stored = []
-    for number, piece in enumerate(pieces):
+    for number, piece in zip((1, 2, 7), pieces, strict=True):
         near.rig.put(source_key(job_id, number), piece)
-        stored.append(Stored(len(piece), sha256(piece).hexdigest()))
+        stored.append(Piece(len(piece), sha256(piece).hexdigest(), number))
     assert near.rig.jobs.queue(job_id, sources=stored, options=Options(), filename="holiday.mp4")
     near.converter.handle(notice(job_id))
     assert near.rig.row(job_id)["state"] == "succeeded"

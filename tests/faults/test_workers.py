@@ -11,10 +11,11 @@ from typing import Final
 
 import pytest
 
-from tests.faults.evidence import litter, mp3s, shift
+from tests.faults.evidence import litter, mp3s
 from tests.faults.programs import Gate, commands_naming
 from tests.faults.rig import Answer, Rig, send, uploaded
 from tests.support.serving import Served, eventually
+from tests.support.traces import change
 
 NOTHING: Final = Answer(204, None)
 CONFLICT: Final = Answer(409, None)
@@ -44,7 +45,7 @@ def wake(worker: Served) -> None:
 def end_lease(rig: Rig, job_id: str) -> None:
     """Let a minute pass for a job's lease."""
     past = "UPDATE jobs SET lease_until = lease_until - 60000000, due = due - 60000000 WHERE id = ?"
-    assert shift(rig.state, past, job_id) == 1
+    assert change(rig.state, past, job_id) == 1
 
 
 def begun(rig: Rig, job_id: str) -> None:

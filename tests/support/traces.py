@@ -1,4 +1,4 @@
-"""What a server leaves in its state directory, read behind its back."""
+"""What a server leaves in its state directory, read and changed behind its back."""
 
 import sqlite3
 from contextlib import closing
@@ -11,6 +11,12 @@ def rows(state: Path, query: str, *values: object) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(state / "video2mp3.db", timeout=30)) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(query, values)]
+
+
+def change(state: Path, statement: str, *values: object) -> int:
+    """Write rows of the state directory's database, as time alone could; how many."""
+    with closing(sqlite3.connect(state / "video2mp3.db", timeout=30)) as connection, connection:
+        return connection.execute(statement, values).rowcount
 
 
 def blobs(state: Path, folder: str = "") -> list[Path]:

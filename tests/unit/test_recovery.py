@@ -12,7 +12,7 @@ from functions.auth.failures import Failures
 from functions.common.blobs.directory import DirectoryBlobs
 from functions.common.database import Database
 from functions.common.errors import Unavailable
-from functions.common.job import Job, Stored, result_key, source_key
+from functions.common.job import Job, Piece, Stored, result_key, source_key
 from functions.common.jobs import Jobs
 from functions.common.options import Options
 from functions.common.tables import jobs as table
@@ -75,7 +75,7 @@ class Rig:
     def succeeded(self) -> Job:
         """A job that has its MP3."""
         job = self.receiving()
-        assert self.jobs.queue(job.id, sources=[Stored(1, "ab" * 32)], options=Options(), filename="a.mp4")
+        assert self.jobs.queue(job.id, sources=[Piece(1, "ab" * 32)], options=Options(), filename="a.mp4")
         _, claimed = self.jobs.claim(job.id, 1)
         assert claimed is not None
         self.put(result_key(job.id, 1))
