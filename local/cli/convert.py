@@ -15,7 +15,6 @@ from local.cli.client import ApiError, Client
 from local.cli.outputs import OutputError, Task, check, writing
 from local.cli.progress import Bar, Bars, printable
 
-_OWNER: Final = "owner@localhost"
 #: How long Ctrl-C may wait to be heard.
 _LOOK_SECONDS: Final = 0.2
 #: Settings whose 0 stands for no limit; the quotas have none at home.
@@ -86,8 +85,7 @@ def _one(
 @contextmanager
 def own_server(sources: Sequence[Path], folder: Path) -> Iterator[Client]:
     """A server in this process for the time of the block, with state that is gone afterwards and no limits."""
-    from functions.auth.accounts import Accounts
-    from functions.auth.issuing import issuer
+    from local.server.owner import owner_token
     from local.server.run import LocalServer
     from local.server.state import settings
 
@@ -95,12 +93,7 @@ def own_server(sources: Sequence[Path], folder: Path) -> Iterator[Client]:
     with tempfile.TemporaryDirectory(prefix="video2mp3-", dir=_roomy(sources, folder)) as name:
         chosen = settings(Path(name), env={**dict.fromkeys(_LIMITS, "0"), **_tuning()})
         with LocalServer(chosen, Path(name), port=0, timeouts=False) as server:
-            config = server.backends.config
-            account = Accounts(server.backends.database).add(_OWNER, "")
-            if account is None:
-                raise AssertionError("a fresh database knows the owner already")
-            token = issuer(config.token_private_key, config.token_seconds).issue(account.id, account.email)
-            yield Client(server.url, token)
+            yield Client(server.url, owner_token(server.backends))
 
 
 def _tuning() -> dict[str, str]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import webbrowser
 from pathlib import Path
 from select import select
 from typing import Final
@@ -29,9 +30,13 @@ def serve_all(*, port: int, state: Path | None) -> None:
         with locked(directory):
             chosen = settings(directory)
             logs.setup(load(chosen).log_format)
-            with LocalServer(chosen, directory, port=port) as server:
+            with LocalServer(chosen, directory, port=port, opened=_tell) as server:
                 sys.stderr.write(f"video2mp3 serves on {server.url}  (state in {directory}; Ctrl-C ends it)\n")
+                _tell(server.owner_address)
+                page = directory / "open.html"
+                _open(server.owner_address, page)
                 os.read(stop, 1)
+                page.unlink(missing_ok=True)
         # A thread that still waits for a client who does not read must not hold up the end.
         logging.shutdown()
         os._exit(0)
@@ -39,6 +44,22 @@ def serve_all(*, port: int, state: Path | None) -> None:
         raise SettingError(str(error)) from error
     except OSError as error:
         raise SettingError(f"the port {port} or {directory} cannot be used: {error.strerror}") from error
+
+
+def _tell(address: str) -> None:
+    sys.stderr.write(f"As this machine's owner, once: {address}\n")
+
+
+def _open(address: str, page: Path) -> None:
+    """Open a browser for whoever sits at this machine's screen."""
+    has_screen = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if not (sys.stderr.isatty() and has_screen):
+        return
+    # By a file that nobody else reads: everybody sees the words that a browser is started with.
+    page.unlink(missing_ok=True)
+    with os.fdopen(os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">\n')
+    webbrowser.open(page.as_uri())
 
 
 def serve_services(*, port: int, state: Path | None, reload: bool, idle_seconds: float | None) -> None:

@@ -44,11 +44,20 @@ class Gateway:
         functions: WSGI app of each function.
         page: answers every path that no function has.
         rates: how often each address may ask.
+        own: answers paths that only a run on this machine has, by these.
     """
 
-    def __init__(self, functions: Mapping[str, WSGIApp], page: WSGIApp, rates: Rates) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, WSGIApp],
+        page: WSGIApp,
+        rates: Rates,
+        *,
+        own: Mapping[str, WSGIApp] | None = None,
+    ) -> None:
         self._functions = functions
         self._page = page
+        self._own = own or {}
         self._rates = rates
         self._paths = load_paths()
 
@@ -61,7 +70,7 @@ class Gateway:
         for pattern, function in self._paths:
             if pattern.search(request.path):
                 return self._functions[function](environ, start_response)
-        return self._page(environ, start_response)
+        return self._own.get(request.path, self._page)(environ, start_response)
 
     def _too_often(self, request: Request) -> Response | None:
         seconds = self._rates.wait_seconds(request.remote_addr or "", method=request.method, path=request.path)

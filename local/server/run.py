@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -19,6 +19,8 @@ from local.delivery.memory import MemoryBroker
 from local.delivery.triggers import Destination, load_ping, load_triggers
 from local.server.gateway import Gateway, InFlight, Internal, WSGIApp
 from local.server.listener import Listener
+from local.server.owner import PATH as SIGN_IN
+from local.server.owner import SignIn
 from local.server.page import create_page
 from local.server.rates import Rates
 from local.server.state import WORK, blobs_url, database_url
@@ -36,9 +38,18 @@ class LocalServer:
         directory: the state directory.
         port: where the gateway listens on 127.0.0.1; 0 for any free port.
         timeouts: whether deliveries keep the triggers' time limits.
+        opened: gets the next `owner_address` whenever one was used.
     """
 
-    def __init__(self, settings: Mapping[str, str], directory: Path, *, port: int, timeouts: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        directory: Path,
+        *,
+        port: int,
+        timeouts: bool = True,
+        opened: Callable[[str], None] = lambda _address: None,
+    ) -> None:
         self._directory = directory
         self._public, self._internal = Listener(_HOST, port), Listener(_HOST, 0)
         #: Where the gateway is.
@@ -56,9 +67,16 @@ class LocalServer:
         self._idle = threading.Condition()
         apps: dict[str, WSGIApp] = {name: create_app(name, self.backends) for name in NEEDS}
         rates = Rates(requests_per_minute=config.requests_per_minute, logins_per_minute=config.logins_per_minute)
-        self._public.app = InFlight(Gateway(apps, create_page(), rates), self._count)
+        self._sign_in = SignIn(self.backends, lambda: opened(self.owner_address))
+        own: dict[str, WSGIApp] = {SIGN_IN: self._sign_in}
+        self._public.app = InFlight(Gateway(apps, create_page(), rates, own=own), self._count)
         self._internal.app = InFlight(Internal(apps), self._count)
         self._clock = Clock(ping=load_ping(_EVENTING / "ping.yaml"), address=self._address)
+
+    @property
+    def owner_address(self) -> str:
+        """The address that opens the page as this machine's owner, once."""
+        return f"{self.url}/#sign-in={self._sign_in.secret}"
 
     def __enter__(self) -> Self:
         """Put right what an earlier run left, then serve."""
