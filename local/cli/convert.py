@@ -93,7 +93,7 @@ def own_server(sources: Sequence[Path], folder: Path) -> Iterator[Client]:
     with tempfile.TemporaryDirectory(prefix="video2mp3-", dir=_roomy(sources, folder)) as name:
         chosen = settings(Path(name), env={**dict.fromkeys(_LIMITS, "0"), **_tuning()})
         with LocalServer(chosen, Path(name), port=0, timeouts=False) as server:
-            yield Client(server.url, owner_token(server.backends))
+            yield Client(server.url, owner_token(server.backends), near=True)
 
 
 def _tuning() -> dict[str, str]:

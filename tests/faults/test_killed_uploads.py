@@ -1,7 +1,10 @@
 """kill -9 of the server while a resumable upload arrives: its client goes on, and nothing is lost, doubled or left."""
 
 import json
+import os
 import random
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
@@ -16,7 +19,8 @@ from tusclient.exceptions import TusCommunicationError
 from tusclient.uploader.uploader import Uploader
 
 from tests.faults.evidence import litter, quiet, sources
-from tests.support.serving import Api, Served, eventually, free_port
+from tests.support import command
+from tests.support.serving import PASSWORD, Api, Served, eventually, free_port
 from tests.support.traces import blobs, rows
 
 _MIB: Final = 1024 * 1024
@@ -120,3 +124,39 @@ def test_a_crash_at_each_seam_loses_and_doubles_nothing(point: str, tmp_path: Pa
         assert api.call("DELETE", f"/jobs/{job_id}").status_code == 204
         assert blobs(state) == []
     assert litter(state) == []
+
+
+def test_the_command_line_goes_on_after_a_crash(tmp_path: Path, large: Path) -> None:
+    """`convert --server` waits for the server to come back, and sends the rest; the MP3 is where it belongs."""
+    state, port = tmp_path / "state", free_port()
+    with ExitStack() as stack:
+        server = stack.enter_context(_served(state, port))
+        server.account()
+        env = {"PATH": os.environ["PATH"], "VIDEO2MP3_EMAIL": "someone@example.com", "VIDEO2MP3_PASSWORD": PASSWORD}
+        arguments = ("convert", str(large), "--server", server.url, "-o", str(tmp_path))
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(command.run, *arguments, env=env)
+            eventually(lambda: sum(path.stat().st_size for path in blobs(state, "videos")) > 50 * _MIB)
+            server.kill()
+            assert [row["state"] for row in rows(state, "SELECT state FROM jobs")] == ["receiving"]
+            stack.enter_context(_served(state, port))
+            assert done.result().returncode == 0, done.result().stderr
+        [job] = rows(state, "SELECT id FROM jobs")
+        assert _stored_sha256(state, job["id"]) == sha256(large.read_bytes()).hexdigest()
+    assert (tmp_path / "large.mp3").stat().st_size > 0
+
+
+def test_the_command_line_gives_up_what_it_cannot_send(tmp_path: Path, large: Path) -> None:
+    """Ctrl-C in the middle of an upload takes away what was sent."""
+    state = tmp_path / "state"
+    with Served(state) as server:
+        server.account()
+        env = {"PATH": os.environ["PATH"], "VIDEO2MP3_EMAIL": "someone@example.com", "VIDEO2MP3_PASSWORD": PASSWORD}
+        arguments = ["convert", str(large), "--server", server.url, "-o", str(tmp_path)]
+        with (tmp_path / "log").open("wb") as log:
+            process = command.start(arguments, env=env, output=log)
+        eventually(lambda: blobs(state, "videos"))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert [row["state"] for row in rows(state, "SELECT state FROM jobs WHERE deleted IS NULL")] == []
+        assert blobs(state, "videos") == []
