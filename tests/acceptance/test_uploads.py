@@ -8,9 +8,11 @@ from typing import Any, Final
 import pytest
 import requests
 
+from functions.common.errors import BlobMissing
 from functions.common.jobs import RESUMABLE_SECONDS
 from functions.upload.resumable import MOST_PIECES
 from tests.support.serving import Api, Served, eventually
+from tests.support.stores import S3Place, in_mongodb, in_s3
 from tests.support.traces import blobs, change, rows
 from tests.support.wire import Wire
 
@@ -286,6 +288,27 @@ def test_quotas_hold_for_what_is_announced(tmp_path: Path) -> None:
         assert api.call("GET", "/jobs").json()["limits"]["stored_bytes"]["used"] == 600_000
         api.call("DELETE", path, headers=TUS)
         assert _create(api, 600_000).status_code == 201
+
+
+@pytest.mark.parametrize("store", ["s3", "mongodb"])
+def test_pieces_lie_in_any_store(tmp_path: Path, video: Path, store: str) -> None:
+    """The MP3 is the same wherever the pieces were, and with the job they are gone."""
+    with in_s3() if store == "s3" else in_mongodb() as place:
+        aws = place.aws if isinstance(place, S3Place) else {}
+        with Served(tmp_path / "state", env={"BLOBS_URL": place.url, **aws}) as server:
+            api = server.account()
+            job_id = api.upload_in_pieces(video, piece_bytes=7_000)
+            assert api.ended(job_id)["state"] == "succeeded"
+            assert api.download(job_id) == api.download(api.ended(api.upload_id(video))["id"])
+            keys = [f"videos/{job_id}/{number}" for number in range(len(video.read_bytes()) // 7_000 + 1)]
+            blobs = place.make()
+            for key in keys:
+                blobs.open(key).close()
+            assert api.call("DELETE", f"/jobs/{job_id}").status_code == 204
+            for key in keys:
+                with pytest.raises(BlobMissing):
+                    blobs.open(key)
+            blobs.close()
 
 
 def test_too_many_pieces_are_refused(server: Served, api: Api) -> None:

@@ -28,7 +28,19 @@ def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield stack.enter_context(Nginx(folder, UPSTREAM=upstream))
 
 
-@pytest.mark.parametrize("way", ["form", "length", "chunks"])
+def _uploaded(api: Api, video: Path, way: str) -> str:
+    if way == "form":
+        return api.upload_id(video)
+    if way == "pieces":
+        return api.upload_in_pieces(video, piece_bytes=10_000)
+    content = video.read_bytes()
+    body = content if way == "length" else iter([content[:1000], content[1000:]])
+    answer = api.call("POST", "/upload?filename=holiday.mp4", data=body)
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"/jobs/{answer.json()['id']}"), answer.text
+    return str(answer.json()["id"])
+
+
+@pytest.mark.parametrize("way", ["form", "length", "chunks", "pieces"])
 def test_the_whole_way(walked: Nginx, video: Path, way: str) -> None:
     """Register, log in, upload in each way, follow the events, download, whole and in part."""
     account = {"email": f"{way}@example.com", "password": PASSWORD}
@@ -38,16 +50,9 @@ def test_the_whole_way(walked: Nginx, video: Path, way: str) -> None:
     api = Api(walked.url, login.text)
     with Events(api, "/jobs/events") as stream:
         stream.welcomed()
-        if way == "form":
-            answer = api.upload(video)
-        else:
-            content = video.read_bytes()
-            body = content if way == "length" else iter([content[:1000], content[1000:]])
-            answer = api.call("POST", "/upload?filename=holiday.mp4", data=body)
-        assert answer.status_code == 202, answer.text
-        job_id = answer.json()["id"]
+        job_id = _uploaded(api, video, way)
         stream.until("job", id=job_id, state="succeeded")
-    assert api.call("GET", answer.headers["Location"]).json()["state"] == "succeeded"
+    assert api.job(job_id)["filename"] == "holiday.mp4"
     mp3 = api.download(job_id)
     part = api.call("GET", f"/download?fid={job_id}", headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, mp3[10:20])

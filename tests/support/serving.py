@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -226,6 +227,21 @@ class Api:
         assert answer.status_code == 202, answer.text
         job_id: str = answer.json()["id"]
         return job_id
+
+    def upload_in_pieces(self, path: Path, *, piece_bytes: int) -> str:
+        """Upload a file by tus, in pieces of so many bytes; its job's id."""
+        content = path.read_bytes()
+        name = b64encode(path.name.encode()).decode()
+        tus = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
+        begin = {**tus, "Upload-Length": str(len(content)), "Upload-Metadata": f"filename {name}"}
+        answer = self.call("POST", "/uploads", data=content[:piece_bytes], headers=begin)
+        assert answer.status_code == 201, answer.text
+        where = answer.headers["Location"]
+        for offset in range(piece_bytes, len(content), piece_bytes):
+            piece = content[offset : offset + piece_bytes]
+            answer = self.call("PATCH", where, data=piece, headers={**tus, "Upload-Offset": str(offset)})
+            assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, str(offset + len(piece))), answer.text
+        return where.rpartition("/")[2]
 
     def job(self, job_id: str) -> dict[str, Any]:
         """A job that must exist."""
