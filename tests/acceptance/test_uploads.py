@@ -214,6 +214,20 @@ def test_what_came_before_a_connection_broke_is_kept(api: Api, video: Path) -> N
     assert api.ended(_id(path))["state"] == "succeeded"
 
 
+def test_a_creation_that_broke_off_leaves_nothing(server: Served, api: Api) -> None:
+    """Nobody was told of the upload, so nobody could go on with it."""
+    headers = {**api.headers, **TUS, **BYTES, "Upload-Length": "1000", "Content-Length": "1000"}
+    owner = api.call("POST", "/validate").json()["sub"]
+    with Wire(api.url) as wire:
+        wire.head("POST", "/uploads", headers)
+        wire.send(b"\0" * 600)
+        eventually(lambda: rows(server.state, "SELECT id FROM jobs WHERE owner = ?", owner))
+    [row] = rows(server.state, "SELECT id FROM jobs WHERE owner = ?", owner)
+    eventually(lambda: rows(server.state, "SELECT id FROM jobs WHERE id = ? AND deleted IS NOT NULL", row["id"]))
+    assert _stored(server, row["id"]) == []
+    assert api.call("GET", "/jobs").json()["limits"]["queued_jobs"]["used"] == 0
+
+
 def test_a_client_that_comes_back_need_not_wait(server: Served, api: Api, video: Path) -> None:
     """A request that hangs somewhere holds nobody up, and what it still brings does not count."""
     content = video.read_bytes()
