@@ -75,6 +75,18 @@ class Pieces:
         values = {"sources": listed([*upload.sources, piece]), "due": _due()}
         return self._change(_last(upload).values(pieces=jobs.c.pieces + int(another), **values))
 
+    def discard(self, upload: Job) -> Job | None:
+        """Make a tombstone of an upload, which recover removes; None if it is complete, or gone already.
+
+        Returns:
+            The upload with every number that was given out.
+        """
+        gone = update(jobs).where(jobs.c.id == upload.id, jobs.c.state == State.RECEIVING, jobs.c.deleted.is_(None))
+        with self._database.write() as connection:
+            if not connection.execute(gone.values(deleted=now(), due=None)).rowcount:
+                return None
+            return job_of(connection.execute(select(jobs).where(jobs.c.id == upload.id)).one())
+
     def _change(self, statement: Update) -> bool:
         with self._database.write() as connection:
             return bool(connection.execute(statement).rowcount)

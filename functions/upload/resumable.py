@@ -166,10 +166,11 @@ class Uploads:
 
     def discard(self, upload: Job) -> bool:
         """Take away an upload; False if it is complete, or gone already."""
-        if not self._jobs.discard(upload.id):
+        gone = self._pieces.discard(upload)
+        if gone is None:
             return False
         try:
-            for key in source_keys(upload):
+            for key in source_keys(gone):
                 self._blobs.delete(key)
         except ServiceError:
             _log.warning("the pieces of an upload could not be removed yet", exc_info=True)

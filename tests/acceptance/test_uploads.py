@@ -224,7 +224,7 @@ def test_a_creation_that_broke_off_leaves_nothing(server: Served, api: Api) -> N
         eventually(lambda: rows(server.state, "SELECT id FROM jobs WHERE owner = ?", owner))
     [row] = rows(server.state, "SELECT id FROM jobs WHERE owner = ?", owner)
     eventually(lambda: rows(server.state, "SELECT id FROM jobs WHERE id = ? AND deleted IS NOT NULL", row["id"]))
-    assert _stored(server, row["id"]) == []
+    eventually(lambda: not _stored(server, row["id"]))
     assert api.call("GET", "/jobs").json()["limits"]["queued_jobs"]["used"] == 0
 
 

@@ -138,7 +138,10 @@ def test_a_complete_or_discarded_upload_takes_nothing(rig: Rig) -> None:
         rig.pieces.take(done, 0)
     assert not rig.pieces.keep(taken, Piece(100, "ab" * 32, 0), another=False)
     late = rig.pieces.take(gone, 0)
-    assert rig.jobs.discard(gone.id)
+    discarded = rig.pieces.discard(gone)
+    assert discarded is not None
+    assert source_keys(discarded) == [f"videos/{gone.id}/0"]
+    assert rig.pieces.discard(gone) is rig.pieces.discard(done) is None
     with pytest.raises(NotFound):
         rig.pieces.take(gone, 0)
     assert not rig.pieces.holds(late)
