@@ -108,6 +108,9 @@ class Client:
         self, file: IO[bytes], size_bytes: int, texts: Mapping[str, str], sent: Callable[[int], None]
     ) -> str:
         """Send a file by tus, over connections that may break; the id of its job."""
+        most = self._call("OPTIONS", "uploads").headers.get("Tus-Max-Size")
+        if most is not None and size_bytes > int(most):
+            raise ApiError(f"The file is larger than this server takes ({int(most):,} bytes).")
         metadata = ",".join(f"{name} {b64encode(text.encode()).decode()}" for name, text in texts.items())
         # What is refused is refused by the first bytes: behind Knative an early answer still takes the whole body.
         first = _Counted(file, min(_FIRST_BYTES, size_bytes), sent)

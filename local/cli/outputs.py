@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from functions.common.job import mp3_name
+from functions.upload.sniff import LOOK_BYTES, not_media
 
 
 class OutputError(Exception):
@@ -47,7 +48,7 @@ def check(task: Task, *, force: bool) -> None:
     """Look before any work is done.
 
     Raises:
-        OutputError: the source cannot be read, or the target must not be written.
+        OutputError: the source cannot be read or surely is no media, or the target must not be written.
     """
     try:
         _check(task.source, task.target, force=force)
@@ -68,6 +69,11 @@ def _check(source: Path, target: Path, *, force: bool) -> None:
         raise OutputError(f"{target.name} exists already; --force overwrites it.")
     if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
         raise OutputError(f"{target.parent} is no folder that can be written to.")
+    with source.open("rb") as file:
+        # A server would say the same, once it was woken and asked.
+        kind = not_media(file.read(LOOK_BYTES))
+    if kind is not None:
+        raise OutputError(f"This is {kind}, not a video or audio file.")
 
 
 @contextmanager

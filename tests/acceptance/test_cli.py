@@ -17,6 +17,7 @@ from tests.media.encode import decoded_seconds, encode
 from tests.support import command
 from tests.support.command import COMMAND
 from tests.support.serving import PASSWORD, Api, Served, eventually
+from tests.support.traces import rows
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -254,6 +255,20 @@ def test_a_server_does_the_work(cli: Cli, server: Served, folder: Path) -> None:
     assert _info(folder / "holiday.mp3").bitrate == 64_000
     (job,) = server.account("remote@example.com").call("GET", "/jobs").json()["jobs"]
     assert (job["filename"], job["options"]) == ("holiday.mp4", {"bitrate": 64})
+
+
+def test_what_a_server_would_refuse_is_told_before_a_byte_is_sent(cli: Cli, tmp_path: Path, folder: Path) -> None:
+    """A text by its first bytes, a video that is too large by what the server says of itself; no upload is begun."""
+    (folder / "notes.mp4").write_text("What I saw on my holidays.\n")
+    with Served(tmp_path / "state", env={"MAX_UPLOAD_BYTES": "20000"}) as small:
+        small.account()
+        login = {"VIDEO2MP3_EMAIL": "someone@example.com", "VIDEO2MP3_PASSWORD": PASSWORD}
+        done = cli("convert", folder / "notes.mp4", folder / "holiday.mp4", "--server", small.url, **login)
+        assert done.returncode == 1
+        assert "notes.mp4: This is text, not a video or audio file." in done.stderr
+        assert "holiday.mp4: The file is larger than this server takes (20,000 bytes)." in done.stderr
+        assert rows(small.state, "SELECT id FROM jobs") == []
+    assert _names(folder) == ["holiday.mp4", "notes.mp4"]
 
 
 def test_an_account_is_added_beside_a_running_server(cli: Cli, server: Served) -> None:

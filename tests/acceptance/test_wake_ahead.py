@@ -126,7 +126,9 @@ def test_the_command_line_wakes_upload(tmp_path: Path, settings: dict[str, str],
         env = {**os.environ, "VIDEO2MP3_EMAIL": "someone@example.com", "VIDEO2MP3_PASSWORD": PASSWORD}
         subprocess.run(command, check=True, env=env, timeout=60)
         assert (tmp_path / f"{video.stem}.mp3").stat().st_size
+        # By the second one it asks how large a file may be.
         assert sorted(line.rpartition(" ")[0] for line in asked(served, "upload")) == [
             "OPTIONS /uploads",
-            "POST /upload",
+            "OPTIONS /uploads",
+            "POST /uploads",
         ]

@@ -85,7 +85,7 @@ def test_no_two_to_one_place(sources: list[tuple[str, str]], together: bool) -> 
 @pytest.fixture
 def task(tmp_path: Path) -> Task:
     """A source that is there, and a target that is not."""
-    (tmp_path / "x.mp4").write_bytes(b"video")
+    (tmp_path / "x.mp4").write_bytes(b"\0video")
     return Task(tmp_path / "x.mp4", tmp_path / "x.mp3")
 
 
@@ -93,6 +93,13 @@ def test_a_good_task(task: Task) -> None:
     """A source that can be read and a free name are all that is needed."""
     check(task, force=False)
     check(task, force=True)
+
+
+def test_a_source_that_is_no_media(task: Task) -> None:
+    """What its first bytes tell needs no upload."""
+    task.source.write_text("What I saw on my holidays.\n")
+    with pytest.raises(OutputError, match="This is text, not a video or audio file"):
+        check(task, force=False)
 
 
 def link_to_source(task: Task) -> None:
