@@ -1,5 +1,6 @@
 """The page and what every answer carries: nginx and the one-process run serve the same files in the same way."""
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ SECURITY: Final = (
     *("X-Content-Type-Options", "Referrer-Policy", "X-Frame-Options", "Permissions-Policy"),
     *("Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Content-Security-Policy"),
 )
-#: What a server says of itself and of the moment; only nginx compresses.
+#: What a server says of itself and of the moment.
 _OWN: Final = {"Server", "Date", "Connection", "ETag", "X-Request-Id", "Content-Length", "Vary"}
 
 
@@ -90,9 +91,15 @@ def test_what_has_not_changed_is_not_sent_again(servers: tuple[Nginx, Client]) -
 def test_files_are_compressed_and_answers_of_functions_are_not(gateway: Nginx, servers: tuple[Nginx, Client]) -> None:
     """Text of the page travels small, also to a proxy; what may hold a secret beside a stranger's words does not."""
     sent = {"Accept-Encoding": "gzip", "Via": "1.1 x"}
-    answer = requests.get(f"{servers[0].url}/file.js", headers=sent, timeout=10)
+    nginx, local = servers
+    answer = requests.get(f"{nginx.url}/file.js", headers=sent, timeout=10)
     assert (answer.headers["Content-Encoding"], answer.headers["Vary"]) == ("gzip", "Accept-Encoding")
     assert answer.text == "this is a js file\n" * 200
+    same = local.get("/file.js", headers=sent, buffered=True)
+    assert (same.headers["Content-Encoding"], same.headers["Vary"]) == ("gzip", "Accept-Encoding")
+    assert gzip.decompress(same.data) == answer.content
+    again = local.get("/file.js", headers={**sent, "If-None-Match": same.headers["ETag"]}, buffered=True)
+    assert (again.status_code, again.data) == (304, b"")
     assert "Content-Encoding" not in requests.get(f"{gateway.url}/jobs", headers=sent, timeout=10).headers
 
 
