@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.serving import Served
+from tests.support.serving import Served, Sized
+from tests.support.traces import blobs
 
 _TRIES = 3
 _GIBIBYTE = 1 << 30
@@ -47,7 +48,13 @@ _CASES: Mapping[str, tuple[_Case, ...]] = {
         _Case("/login", 401),
         _Case("/register", 413, {"Content-Type": "application/json"}),
     ),
-    "upload": (_Case("/upload", 401), _Case("/upload?bitrate=1", 401)),
+    "upload": (
+        _Case("/upload", 401),
+        _Case("/upload?bitrate=1", 401),
+        _Case("/uploads", 412),
+        _Case("/uploads", 401, {"Tus-Resumable": "1.0.0"}),
+        _Case(f"/uploads/{_JOB}", 401, {"Tus-Resumable": "1.0.0", "X-HTTP-Method-Override": "PATCH"}),
+    ),
     # An event function has no word for "too large" that the dispatcher would not take for success: it drops it.
     "convert": (_Case("/", 204, _EVENT),),
     "notify": (_Case("/", 204, _EVENT),),
@@ -132,10 +139,10 @@ def _check(server: Served, cases: tuple[_Case, ...], send: Callable[[str, _Case]
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     idle = _megabytes(pid, "VmRSS")
     assert _megabytes(pid, "VmHWM") - idle < 1, "the peak was not forgotten"
-    statuses = {case.path: _answered(server.url, case, send) for case in cases}
+    statuses = [_answered(server.url, case, send) for case in cases]
     assert _pid(server, alone=alone) == pid, "the worker died on it"
     assert _megabytes(pid, "VmHWM") - idle < _MOST_MEGABYTES
-    assert statuses == {case.path: case.status for case in cases}
+    assert statuses == [case.status for case in cases]
 
 
 @pytest.mark.parametrize("function", _CASES)
@@ -159,3 +166,21 @@ def test_a_handler_that_breaks_leaves_the_body_unread(tmp_path: Path, gigabyte: 
     case = _Case("/login", 503, {"Authorization": "Basic YUBiLmM6ZA=="})
     with Served(tmp_path / "state", function="auth", env=_BROKEN, afresh=True) as server:
         _check(server, (case,), lambda url, case: send(url, case, gigabyte), alone=True)
+
+
+def test_a_long_piece_of_an_upload_is_stored_in_flat_memory(tmp_path: Path) -> None:
+    """What a resumable upload brings in one body goes into the store as it comes, in pieces of its own."""
+    with Served(tmp_path / "state", afresh=True) as server:
+        api = server.account()
+        tus = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+        begin = {**tus, "Upload-Length": str(_CHUNKS * len(_CHUNK) + 1)}
+        where = api.call("POST", "/uploads", data=b"", headers=begin).headers["Location"]
+        pid = _pid(server, alone=False)
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+        idle = _megabytes(pid, "VmRSS")
+        answer = api.call("PATCH", where, data=Sized(iter([_CHUNK] * _CHUNKS), _CHUNKS * len(_CHUNK)), headers=tus)
+        assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, str(_CHUNKS * len(_CHUNK)))
+        assert _megabytes(pid, "VmHWM") - idle < _MOST_MEGABYTES
+    stored = blobs(tmp_path / "state", "videos")
+    assert sum(path.stat().st_size for path in stored) == _CHUNKS * len(_CHUNK)
+    assert len(stored) == 8
