@@ -20,6 +20,8 @@ class Arriving:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._seen = b""
+        #: How much has come.
+        self.read_bytes = 0
         #: Whether it ended before its end.
         self.is_broken = False
 
@@ -46,7 +48,9 @@ class Arriving:
         if self.is_broken:
             return b""
         try:
-            return self._stream.read(size)
+            chunk = self._stream.read(size)
         except (ClientDisconnected, OSError):
             self.is_broken = True
             return b""
+        self.read_bytes += len(chunk)
+        return chunk

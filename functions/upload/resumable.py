@@ -1,7 +1,7 @@
 """Taking a video in by several requests: its pieces, each stored and then kept, and the promise with the last one."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -148,11 +148,17 @@ class Uploads:
             raise _beyond(total)
         if not offset:
             self._look(job, body, total)
-        ahead = Foresight(self._waker) if length == total - offset else None
+        ahead = Foresight(self._waker)
+
+        def received() -> None:
+            if length == total - offset:
+                ahead.done(body.read_bytes / length)
+            crash_point("receiving-half-a-piece", self._crash_at)
+
         while body.look(1):
             if job.pieces > MOST_PIECES:
                 raise Invalid(f"An upload has at most {MOST_PIECES:,} pieces; send longer ones.")
-            job = self._receive_piece(job, body, total, ahead)
+            job = self._receive_piece(job, body, total, received)
         return job
 
     def give_up(self, upload: Job) -> None:
@@ -187,12 +193,12 @@ class Uploads:
             self.discard(job)
             raise
 
-    def _receive_piece(self, job: Job, body: Arriving, total: int, ahead: Foresight | None) -> Job:
+    def _receive_piece(self, job: Job, body: Arriving, total: int, received: Callable[[], None]) -> Job:
         left = total - job.received_bytes
         # Half of the numbers are for bodies that break off.
         most = max(_PIECE_BYTES, -(-total // (MOST_PIECES // 2)))
-        chunks = self._alive(job, body.chunks(min(left, most)))
-        piece = store(job.id, job.pieces - 1, self._foreseen(job, chunks, total, ahead), blobs=self._blobs)
+        chunks = self._alive(job, body.chunks(min(left, most)), received)
+        piece = store(job.id, job.pieces - 1, chunks, blobs=self._blobs)
         crash_point("piece-stored-not-kept", self._crash_at)
         more = bool(body.look(1))
         if more and piece.size_bytes == left:
@@ -216,21 +222,14 @@ class Uploads:
             self._blobs.delete(source_key(job.id, piece.number))
             raise _overtaken()
 
-    def _alive(self, job: Job, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    def _alive(self, job: Job, chunks: Iterator[bytes], received: Callable[[], None]) -> Iterator[bytes]:
         def hold() -> None:
             if not self._pieces.holds(job):
                 raise _overtaken()
 
-        return between(chunks, hold)
-
-    def _foreseen(self, job: Job, chunks: Iterator[bytes], total: int, ahead: Foresight | None) -> Iterator[bytes]:
-        size_bytes = job.received_bytes
-        for chunk in chunks:
-            size_bytes += len(chunk)
+        for chunk in between(chunks, hold):
             yield chunk
-            if ahead is not None:
-                ahead.done(size_bytes / total)
-            crash_point("receiving-half-a-piece", self._crash_at)
+            received()
 
 
 def _beyond(total: int) -> TooLarge:
