@@ -1,0 +1,245 @@
+/** The queue of files on their way to the server; loaded when the first one is chosen. */
+
+import { ask } from "./api.js";
+import { $, announce, memory, say } from "./page.js";
+import { session } from "./session.js";
+import { texts } from "./texts.js";
+import { Tus, giveUp, most } from "./tus.js";
+
+const AT_ONCE = 2;
+/** As long as the server keeps what is not finished, or longer: it is asked anyway. */
+const REMEMBERED_MS = 24 * 60 * 60 * 1000;
+const MOST_REMEMBERED = 50;
+
+/** One file from being chosen to being a job; `row` shows it. */
+class Upload {
+  id = null;
+  /** checking, waiting, uploading, paused, failed; once it is there, the row is its job's. */
+  state = "checking";
+  sent = 0;
+  speed = 0;
+  /** What the row says instead of what goes with the state. */
+  note = "";
+  row = null;
+  stop = new AbortController();
+  #samples = [];
+  #nudge = new AbortController();
+  #drawn = 0;
+
+  constructor(file, fields) {
+    [this.file, this.fields, this.name, this.total] = [file, fields, file.name, file.size];
+  }
+
+  /** Whether it is on its way, or will be. */
+  get going() {
+    return this.state !== "failed";
+  }
+
+  get percent() {
+    return this.total ? (this.sent / this.total) * 100 : 0;
+  }
+
+  /** What the row's button offers. */
+  get again() {
+    return this.state === "failed" || (this.state === "paused" && session.valid()) ? texts.retry : "";
+  }
+
+  words() {
+    if (this.note) return this.note;
+    if (this.state !== "uploading") return texts[this.state] ?? "";
+    if (this.sent >= this.total) return texts.uploaded;
+    const left = this.speed ? (this.total - this.sent) / this.speed : 0;
+    return texts.uploading(this.sent, this.total, this.speed, left);
+  }
+
+  set(state, note = "") {
+    [this.state, this.note] = [state, note];
+    this.row?.showUpload(this);
+  }
+
+  /** So many bytes are there: draw it, but not for each of many small steps. */
+  progress(bytes) {
+    const now = performance.now();
+    this.sent = bytes;
+    this.#samples = [...this.#samples.filter(([when]) => now - when < 5000), [now, bytes]];
+    const [[began, first]] = this.#samples;
+    if (now - began > 500) this.speed = Math.max(0, (bytes - first) / ((now - began) / 1000));
+    if (now - this.#drawn < 100 && bytes < this.total) return false;
+    this.#drawn = now;
+    this.row?.showUpload(this);
+    return true;
+  }
+
+  /** Wait, with the reason; the signal that comes back ends the waiting. */
+  wait(error, seconds) {
+    this.#samples = [];
+    this.speed = 0;
+    this.#nudge = new AbortController();
+    if (error.status === 401) this.set("paused", texts.signInFirst);
+    else if (error.status && seconds > 5) this.set("paused", texts.heldBack(error.message, Date.now() + seconds * 1000));
+    // What passes within moments is nothing to be told.
+    else if (!error.status || seconds > 2) this.set("paused", error.status ? error.message : texts.interrupted(Math.round(seconds)));
+    return this.#nudge.signal;
+  }
+
+  goOn() {
+    this.#nudge.abort();
+  }
+}
+
+/** All uploads of this tab. */
+export class Uploads {
+  #list;
+  #options;
+  #all = new Set();
+  #most = most().catch(() => 0);
+
+  /**
+   * @param {List} list shows them
+   * @param {Options} options of those that are added
+   */
+  constructor(list, options) {
+    [this.#list, this.#options] = [list, options];
+    addEventListener("beforeunload", (event) => {
+      if ([...this.#all].some((each) => each.going)) event.preventDefault();
+    });
+  }
+
+  /** Take files in; each is looked at, and then waits for its turn. */
+  async add(files) {
+    const fields = this.#options.fields();
+    if (!fields) return;
+    announce(texts.saidAdded(files.length));
+    // Also wakes the function meanwhile, where it sleeps.
+    this.#most = most().catch(() => 0);
+    for (const file of files) {
+      const upload = new Upload(file, { filename: file.name, ...fields });
+      this.#all.add(upload);
+      upload.cancel = () => this.#cancel(upload);
+      upload.retry = () => this.#retry(upload);
+      upload.row = this.#list.add(upload);
+    }
+    this.#list.changed();
+    for (const upload of [...this.#all].filter((each) => each.state === "checking")) await this.#check(upload);
+  }
+
+  /** Give all up, since somebody else signs in; what has begun may be resumed one day. */
+  clear() {
+    for (const upload of this.#all) upload.stop.abort();
+    this.#all.clear();
+    say($(".unfinished"), "");
+  }
+
+  /** Tell what was not finished the last time. */
+  remind() {
+    const [last] = this.#remembered();
+    say($(".unfinished"), last ? texts.unfinished(last.name) : "");
+  }
+
+  async #check(upload) {
+    let refusal;
+    try {
+      refusal = await this.#refusal(upload);
+    } catch {
+      refusal = texts.unreadableFile;
+    }
+    if (refusal) this.#fail(upload, refusal);
+    else upload.set("waiting");
+    this.#next();
+  }
+
+  /** Why a file need not be sent at all, if so. */
+  async #refusal({ file }) {
+    const { isSilent, look, notMedia } = await import("./check.js");
+    const { upload_bytes: each, stored_bytes: room } = this.#list.limits;
+    if (!file.size) return texts.empty;
+    const limit = each?.limit || (await this.#most);
+    if (limit && file.size > limit) return texts.tooLarge(file.size, limit);
+    if (room?.limit && room.used + file.size > room.limit) return texts.noRoom(file.size, room.limit - room.used);
+    const kind = notMedia(await look(file));
+    if (kind) return texts.notMedia(texts.kinds[kind]);
+    return (await isSilent(file)) ? texts.silent : "";
+  }
+
+  #next() {
+    const busy = [...this.#all].filter((each) => each.state === "uploading" || each.state === "paused").length;
+    const waiting = [...this.#all].filter((each) => each.state === "waiting");
+    for (const upload of waiting.slice(0, Math.max(0, AT_ONCE - busy))) this.#run(upload);
+    this.#list.changed();
+  }
+
+  async #run(upload) {
+    const { file, fields } = upload;
+    upload.set("uploading");
+    const does = {
+      made: (id) => {
+        upload.id = id;
+        upload.set("uploading");
+        this.#remember(upload);
+      },
+      sent: (bytes) => upload.progress(bytes) && this.#list.changed(),
+      waits: (error, seconds) => upload.wait(error, seconds),
+      goes: () => upload.set("uploading"),
+    };
+    try {
+      const id = await new Tus(file, fields, does, upload.stop.signal, this.#known(file)).run();
+      this.#forget(id);
+      this.#all.delete(upload);
+      announce(texts.saidUploaded(upload.name));
+      upload.row.showJob(await ask("GET", `/jobs/${id}`));
+    } catch (error) {
+      if (!upload.stop.signal.aborted) this.#fail(upload, error.message);
+    }
+    this.#next();
+  }
+
+  #fail(upload, why) {
+    upload.set("failed", why);
+    announce(texts.saidFailed(upload.name, why));
+  }
+
+  #retry(upload) {
+    if (upload.state === "paused") return upload.goOn();
+    upload.set("checking");
+    this.#check(upload);
+  }
+
+  #cancel(upload) {
+    upload.stop.abort();
+    this.#all.delete(upload);
+    this.#list.remove(upload.row);
+    if (upload.id) {
+      this.#forget(upload.id);
+      // What stays is swept away by the server one day.
+      giveUp(upload.id).catch(() => {});
+    }
+    this.#next();
+  }
+
+  // --- What was begun, so that it can be resumed after the page was left
+
+  get #name() {
+    return `uploads ${session.email}`;
+  }
+
+  #remembered() {
+    return (memory.get(this.#name) ?? []).filter((each) => Date.now() - each.at < REMEMBERED_MS);
+  }
+
+  #known(file) {
+    const taken = new Set([...this.#all].map((each) => each.id));
+    const same = (each) => each.name === file.name && each.size === file.size && each.modified === file.lastModified;
+    return this.#remembered().find((each) => same(each) && !taken.has(each.id))?.id ?? null;
+  }
+
+  #remember({ id, file }) {
+    const now = { id, name: file.name, size: file.size, modified: file.lastModified, at: Date.now() };
+    memory.set(this.#name, [now, ...this.#remembered()].slice(0, MOST_REMEMBERED));
+  }
+
+  #forget(id) {
+    memory.set(this.#name, this.#remembered().filter((each) => each.id !== id));
+    this.remind();
+  }
+}
+

@@ -1,0 +1,58 @@
+/** What the page is for, once somebody is signed in: files are dropped, and a list shows what becomes of them. */
+
+import { List } from "./list.js";
+import { Live } from "./live.js";
+import { Options } from "./options.js";
+import { $, memory } from "./page.js";
+
+export class Work {
+  #list = new List();
+  #live = new Live(this.#list);
+  #options = new Options($("#options"));
+  #uploads = null;
+  #email = "";
+
+  constructor() {
+    $("#files").addEventListener("change", ({ target }) => {
+      this.#add([...target.files]);
+      // So that the same file can be chosen again.
+      target.value = "";
+    });
+    // Files may be dropped anywhere: beside the place they would replace the page.
+    for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
+      addEventListener(name, (event) => {
+        if (!event.dataTransfer?.types.includes("Files")) return;
+        event.preventDefault();
+        $("#drop").classList.toggle("over", name === "dragenter" || name === "dragover");
+        if (name === "drop") this.#add([...event.dataTransfer.files]);
+      });
+    }
+  }
+
+  /** Begin anew for an account, or for nobody: whatever belongs to another one goes. */
+  async open(email) {
+    if (email === this.#email) return;
+    this.#email = email;
+    this.#live.stop();
+    this.#list.clear();
+    if (this.#uploads) (await this.#uploads).clear();
+    if (!email) return;
+    this.#list.begin();
+    this.#live.start(email);
+    if (memory.get(`uploads ${email}`)?.length) (await this.#queue()).remind();
+  }
+
+  /** Do what is still to be done in this account's name. */
+  leave() {
+    return this.#list.settle();
+  }
+
+  #queue() {
+    this.#uploads ??= import("./uploads.js").then(({ Uploads }) => new Uploads(this.#list, this.#options));
+    return this.#uploads;
+  }
+
+  async #add(files) {
+    if (files.length && this.#email) (await this.#queue()).add(files);
+  }
+}
