@@ -1,6 +1,8 @@
 """What an owner reads: pages of jobs, and what changed of late."""
 
-from sqlalchemy import select
+import unicodedata
+
+from sqlalchemy import ColumnElement, or_, select
 
 from functions.common.database import Database
 from functions.common.job import Job, State
@@ -18,12 +20,21 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def page(self, owner: str, *, limit: int, before: str | None = None) -> list[Job]:
-        """The owner's jobs, newest first, those older than the job `before`."""
-        older = [] if before is None else [jobs.c.id < before]
+    def page(self, owner: str, *, limit: int, before: str | None = None, search: str = "") -> list[Job]:
+        """The owner's jobs, newest first.
+
+        Args:
+            owner: whose.
+            limit: how many at most.
+            before: only those older than this job.
+            search: only those with this in the name of their file, in capitals or small letters.
+        """
+        only: list[ColumnElement[bool]] = [] if before is None else [jobs.c.id < before]
+        if search:
+            only.append(or_(*(jobs.c.filename.icontains(form, autoescape=True) for form in _forms(search))))
         query = (
             select(jobs)
-            .where(jobs.c.owner == owner, jobs.c.deleted.is_(None), jobs.c.state != State.RECEIVING, *older)
+            .where(jobs.c.owner == owner, jobs.c.deleted.is_(None), jobs.c.state != State.RECEIVING, *only)
             .order_by(jobs.c.id.desc())
             .limit(limit)
         )
@@ -45,3 +56,15 @@ class History:
     def clock(self) -> int:
         """The database's time, in microseconds since 1970."""
         return self._database.clock()
+
+
+def _forms(search: str) -> list[str]:
+    """How a name may spell what is looked for.
+
+    SQLite, and PostgreSQL with the locale C, know capitals of ASCII alone. Some systems write an accent as a character
+    of its own.
+    """
+    if search.isascii():
+        return [search]
+    cases = (search, search.lower(), search.upper())
+    return sorted({unicodedata.normalize(form, case) for form in ("NFC", "NFD") for case in cases} | {search})

@@ -1,6 +1,7 @@
 """jobs over HTTP: history, one job, live events, cancel, retry, delete."""
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 from uuid import UUID
 
 import flask
@@ -15,6 +16,8 @@ from functions.common.job import Job, State, describe
 
 if TYPE_CHECKING:
     from functions.jobs.history import History
+
+_MOST_SEARCHED = 100
 
 
 def jobs(request: Request) -> Response:
@@ -33,10 +36,15 @@ def _list(request: Request) -> Response:
             before = str(UUID(before))
         except ValueError as error:
             raise Invalid("before must be the id of a job.", field="before") from error
+    search = request.args.get("search", "").strip()
+    if len(search) > _MOST_SEARCHED:
+        raise Invalid(f"search must have at most {_MOST_SEARCHED} characters.", field="search")
     # One more than was asked for tells whether there is a next page.
-    page = _history().page(owner, limit=int(limit) + 1, before=before)
+    page = _history().page(owner, limit=int(limit) + 1, before=before, search=search)
     shown, more = page[: int(limit)], len(page) > int(limit)
-    following = f"/jobs?limit={limit}&before={shown[-1].id}" if more else None
+    following = None
+    if more:
+        following = f"/jobs?limit={limit}&before={shown[-1].id}" + (f"&search={quote(search)}" if search else "")
     return flask.jsonify(jobs=[_describe(job) for job in shown], next=following, limits=_limits(owner))
 
 

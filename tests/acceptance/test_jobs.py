@@ -60,7 +60,42 @@ def test_the_history_comes_in_pages_newest_first(api: Api, video: Path) -> None:
     assert (_ids(exact), exact["next"]) == (made, None)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=-1", "limit=two", "limit=%D9%A3", "before=yesterday"])
+def test_the_history_is_searched_by_name(api: Api, stranger: Api, video: Path) -> None:
+    """Any part of a name finds it, in capitals or not; what databases take for patterns stands for itself."""
+    names = ["Ölberg 100%.mp4", "50_50.mp4", "a\\b\u0308.mp4", "Holiday.mp4", "holiday 2.mp4", "HOLIDAY 3.mp4"]
+    for name in names:
+        api.upload_id(video, name=name)
+    stranger.upload_id(video, name="a holiday of theirs.mp4")
+
+    def found(search: str) -> list[str]:
+        page = api.call("GET", "/jobs", params={"search": search}).json()
+        assert page["next"] is None
+        return sorted(job["filename"] for job in page["jobs"])
+
+    assert found("holIDAY") == ["HOLIDAY 3.mp4", "Holiday.mp4", "holiday 2.mp4"]
+    assert found("ölb") == found("%") == ["Ölberg 100%.mp4"]
+    assert found("_") == ["50_50.mp4"]
+    # A name's folders are not kept, and an accent may be written in two ways.
+    assert found("b\u0308") == ["b\u0308.mp4"]
+    assert found("\u00f6lberg") == found("o\u0308lberg") == ["Ölberg 100%.mp4"]
+    assert found("\\") == found("'") == found("nothing") == []
+    assert len(found("  ")) == len(names)
+
+
+def test_what_was_found_comes_in_pages(api: Api, video: Path) -> None:
+    """`next` goes on with the search."""
+    found = [api.upload_id(video, name=f"{number} & more.mp4") for number in range(3)][::-1]
+    api.upload_id(video, name="other.mp4")
+    page = api.call("GET", "/jobs", params={"search": "& MORE", "limit": "2"}).json()
+    assert _ids(page) == found[:2]
+    assert page["next"] == f"/jobs?limit=2&before={found[1]}&search=%26%20MORE"
+    assert _ids(api.call("GET", page["next"]).json()) == found[2:]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=201", "limit=-1", "limit=two", "limit=%D9%A3", "before=yesterday", f"search={'a' * 101}"],
+)
 def test_a_wrong_page_is_refused(api: Api, query: str) -> None:
     """A limit or place that makes no sense is 422 and named."""
     answer = api.call("GET", f"/jobs?{query}")

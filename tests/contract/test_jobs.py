@@ -848,6 +848,29 @@ def test_paging(rig: Rig) -> None:
     assert [job_id for page in pages for job_id in page] == mine[::-1]
 
 
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("film", {"Film.mp4", "FILM_2.mp4"}),
+        ("ÖLBERG", {"ölberg 100%.mp4"}),
+        ("o\u0308lberg", {"ölberg 100%.mp4"}),
+        ("b\u00e4r", {"ba\u0308r.mp4"}),
+        ("%", {"ölberg 100%.mp4"}),
+        ("_", {"FILM_2.mp4"}),
+        ("\\", {"back\\slash/.mp4"}),
+        ("/", {"back\\slash/.mp4"}),
+        ("'", set()),
+        (".MP4", {"Film.mp4", "FILM_2.mp4", "ölberg 100%.mp4", "ba\u0308r.mp4", "back\\slash/.mp4"}),
+    ],
+)
+def test_search(rig: Rig, search: str, found: set[str]) -> None:
+    """A part of a name finds it, in capitals or not; no character stands for others, and the servers agree."""
+    for name in ("Film.mp4", "FILM_2.mp4", "ölberg 100%.mp4", "ba\u0308r.mp4", "back\\slash/.mp4"):
+        rig.queued(filename=name)
+    rig.queued(owner=STRANGER, filename="film of theirs.mp4")
+    assert {job.filename for job in rig.history.page(OWNER, limit=10, search=search)} == found
+
+
 def test_changed(rig: Rig) -> None:
     """A look since a moment gives what changed then or later, oldest change first, deleted ones among it."""
     first, second, third = rig.queued(), rig.queued(), rig.queued()
