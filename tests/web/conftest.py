@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.media.encode import clip
+from tests.media.encode import clip, encode
 from tests.support.serving import Api, Served
 from tests.web.chromium import launched
 from tests.web.screen import Screen
@@ -89,3 +89,12 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def silent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video without sound in a container that the page does not look into."""
     return clip(tmp_path_factory.mktemp("silent") / "silent.mkv", muxer="matroska", more=("-an",))
+
+
+@pytest.fixture(scope="session")
+def long_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten hours of silence in a few megabytes: its conversion outlasts any test."""
+    folder = tmp_path_factory.mktemp("long")
+    silence = ("-f", "lavfi", "-i", "anullsrc=r=48000:cl=stereo", "-t", "60", "-c:a", "aac", "-b:a", "32k")
+    minute = encode(folder / "minute.m4a", *silence)
+    return encode(folder / "long.m4a", "-stream_loop", "599", "-i", minute, "-c", "copy")

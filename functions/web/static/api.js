@@ -66,3 +66,6 @@ export async function call(method, path, { headers, ...more } = {}) {
 
 /** The JSON that a request with the token is answered. */
 export const ask = async (method, path, more) => (await call(method, path, more)).json();
+
+/** Whether a job has not ended. */
+export const isOpen = (job) => ["queued", "converting"].includes(job?.state);

@@ -1,8 +1,7 @@
 /** The list of files: what the history tells, what is uploaded meanwhile, and what people do to it. */
 
-import { ask, call } from "./api.js";
+import { ask, call, isOpen } from "./api.js";
 import { $, announce, pause, say } from "./page.js";
-import { isOpen, Row } from "./row.js";
 import { texts } from "./texts.js";
 
 const PAGE = 30;
@@ -14,6 +13,7 @@ export class List extends EventTarget {
   /** When the history was last asked for, so that nobody asks twice. */
   asked = -Infinity;
   #rows = new Set();
+  #Row = null;
   #next = null;
   #search = "";
   #asking = 0;
@@ -73,6 +73,7 @@ export class List extends EventTarget {
       if (asking === this.#asking) say($("#trouble"), error.message);
       return;
     }
+    if (page.jobs.length) await this.ready();
     if (asking !== this.#asking) return;
     say($("#trouble"), "");
     const told = new Set(page.jobs.map((job) => job.id));
@@ -90,8 +91,14 @@ export class List extends EventTarget {
     if (whole && this.#search) announce(texts.saidFound(page.jobs.length, page.next));
   }
 
+  /** Resolve when rows can be made: the first visit needs none. */
+  async ready() {
+    this.#Row ??= (await import("./row.js")).Row;
+  }
+
   /** A job changed. */
-  onJob(job) {
+  async onJob(job) {
+    await this.ready();
     const row = this.#row(job.id);
     const was = row?.job;
     const found = job.filename.toLowerCase().includes(this.#search.toLowerCase());
@@ -108,12 +115,21 @@ export class List extends EventTarget {
     this.changed();
   }
 
-  /** Add a row on top for a file that is uploaded. */
+  /** Add a row on top for a file that is uploaded, when `ready` was. */
   add(upload) {
     const row = this.#made();
     row.showUpload(upload);
     this.#element.prepend(row.element);
     return row;
+  }
+
+  /** An upload has got its id: a row that the stream has made of it meanwhile is the same. */
+  identify(row, id) {
+    const twin = this.#row(id);
+    row.id = id;
+    if (!twin || twin === row) return;
+    this.#drop(twin);
+    row.showJob(twin.job);
   }
 
   /** Take the row of an upload away. */
@@ -165,7 +181,7 @@ export class List extends EventTarget {
   }
 
   #made() {
-    const row = new Row({
+    const row = new this.#Row({
       cancel: (row) => (row.upload ? row.upload.cancel() : this.#act(row, "POST", "cancel")),
       retry: (row) => (row.upload ? row.upload.retry() : this.#act(row, "POST", "retry")),
       remove: (row) => (row.upload ? row.upload.cancel() : this.#leave(row)),

@@ -177,6 +177,7 @@ export class Player extends HTMLElement {
     const [accent, rest] = ["--accent", "--edge"].map((name) => style.getPropertyValue(name));
     pen.scale(scale, scale);
     const reached = this.#duration ? (now / this.#duration) * width : 0;
+    this.#slider.classList.toggle("wave", Boolean(this.#peaks));
     if (this.#peaks) this.#wave(pen, width, height, reached, accent, rest);
     else {
       for (const [color, to] of [[rest, width], [accent, reached]]) {

@@ -1,14 +1,11 @@
 /** One line of the list: a file that is uploaded, converted or finished, with what can be done to it. */
 
+import { isOpen } from "./api.js";
 import { $, announce, copy, say } from "./page.js";
 import { texts } from "./texts.js";
 
-const OPEN = ["queued", "converting"];
 const LINK_MS = 14 * 60 * 1000;
 const MARKS = { queued: "wait", converting: "wave", succeeded: "play", failed: "bad", cancelled: "stop", expired: "wait" };
-
-/** Whether a job has not ended. */
-export const isOpen = (job) => OPEN.includes(job?.state);
 
 /** The name of the MP3 that comes of a file. */
 export const mp3Name = (name) => `${name.replace(/(?<=.)\.[a-z\d]{1,5}$/i, "")}.mp3`;
@@ -64,6 +61,8 @@ export class Row {
 
   /** Show an upload. */
   showUpload(upload) {
+    // The stream may tell of the job before the upload hears that it is done.
+    if (this.job) return;
     this.upload = upload;
     this.id = upload.id;
     this.seen = true;

@@ -3,8 +3,8 @@
 const lang = "en";
 const number = (value, options) => new Intl.NumberFormat(lang, options).format(value);
 const day = new Intl.DateTimeFormat(lang, { day: "numeric", month: "short" });
-const moment = new Intl.DateTimeFormat(lang, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
-const hour = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit" });
+const moment = new Intl.DateTimeFormat(lang, { day: "numeric", month: "short", hour: "numeric", minute: "2-digit" });
+const hour = new Intl.DateTimeFormat(lang, { hour: "numeric", minute: "2-digit" });
 
 /** A number of bytes as people say it. */
 export function size(bytes) {
@@ -114,7 +114,7 @@ export const texts = {
   signInFirst: "Goes on when you have signed in.",
   queued: "Waiting to be converted",
   phases: { starting: "Starting", fetching: "Starting", encoding: "Converting", storing: "Almost done" },
-  converting: (phase, value) => `${texts.phases[phase] ?? "Converting"} ${percent(value)}`,
+  converting: (phase, value) => `${texts.phases[phase] ?? "Converting"} ${value ? percent(value) : "…"}`.replace(" …", "…"),
   ready: (job) =>
     [job.duration_seconds && clock(job.duration_seconds), job.size_bytes && size(job.size_bytes), moment.format(new Date(job.created))].filter(Boolean).join(" · "),
   readyUntil: (job) => (job.expires ? `Kept until ${day.format(new Date(job.expires))}` : ""),

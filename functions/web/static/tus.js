@@ -17,7 +17,6 @@ const FINAL = [400, 403, 413, 415, 422, 507];
 /** What the server takes at most, in bytes; 0 where it does not say. Asking also wakes it. */
 export async function most() {
   const answer = await send("OPTIONS", PATH, { headers: VERSION });
-  Tus.whole = !answer.headers.has("Tus-Version");
   return Number(answer.headers.get("Tus-Max-Size")) || 0;
 }
 
@@ -35,7 +34,6 @@ export const metadata = (fields) =>
 
 /** One file on its way. */
 export class Tus {
-  static whole = true;
   /** The upload's id, which is the job's; null until it is made. */
   id = null;
   /** Bytes that the server is known to have. */
@@ -123,7 +121,6 @@ export class Tus {
   }
 
   async #create() {
-    if (Tus.whole) return this.#whole();
     const request = await this.#send("POST", PATH, this.#file.slice(0, FIRST_BYTES), {
       "Upload-Length": this.#file.size,
       "Upload-Metadata": metadata(this.#fields),
@@ -131,13 +128,6 @@ export class Tus {
     this.id = request.getResponseHeader("Location").split("/").pop();
     this.#does.made(this.id);
     this.#took(request);
-  }
-
-  // A server without resumable uploads takes the whole file at once.
-  async #whole() {
-    const request = await this.#send("POST", `/upload?${new URLSearchParams(this.#fields)}`, this.#file, {});
-    this.id = JSON.parse(request.responseText).id;
-    this.offset = this.#file.size;
   }
 
   async #piece() {

@@ -1,6 +1,5 @@
 /** The queue of files on their way to the server; loaded when the first one is chosen. */
 
-import { ask } from "./api.js";
 import { $, announce, memory, say } from "./page.js";
 import { session } from "./session.js";
 import { texts } from "./texts.js";
@@ -20,6 +19,8 @@ class Upload {
   speed = 0;
   /** What the row says instead of what goes with the state. */
   note = "";
+  /** Whether trying again is of no use. */
+  final = false;
   row = null;
   stop = new AbortController();
   #samples = [];
@@ -41,7 +42,7 @@ class Upload {
 
   /** What the row's button offers. */
   get again() {
-    return this.state === "failed" || (this.state === "paused" && session.valid()) ? texts.retry : "";
+    return (this.state === "failed" && !this.final) || (this.state === "paused" && session.valid()) ? texts.retry : "";
   }
 
   words() {
@@ -143,6 +144,7 @@ export class Uploads {
     } catch {
       refusal = texts.unreadableFile;
     }
+    upload.final = Boolean(refusal);
     if (refusal) this.#fail(upload, refusal);
     else upload.set("waiting");
     this.#next();
@@ -174,6 +176,7 @@ export class Uploads {
     const does = {
       made: (id) => {
         upload.id = id;
+        this.#list.identify(upload.row, id);
         upload.set("uploading");
         this.#remember(upload);
       },
@@ -186,7 +189,8 @@ export class Uploads {
       this.#forget(id);
       this.#all.delete(upload);
       announce(texts.saidUploaded(upload.name));
-      upload.row.showJob(await ask("GET", `/jobs/${id}`));
+      this.#list.identify(upload.row, id);
+      await upload.row.does.refresh(upload.row);
     } catch (error) {
       if (!upload.stop.signal.aborted) this.#fail(upload, error.message);
     }

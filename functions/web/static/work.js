@@ -2,17 +2,19 @@
 
 import { List } from "./list.js";
 import { Live } from "./live.js";
-import { Options } from "./options.js";
 import { $, memory } from "./page.js";
 
 export class Work {
   #list = new List();
   #live = new Live(this.#list);
-  #options = new Options($("#options"));
+  #options = null;
   #uploads = null;
   #email = "";
 
   constructor() {
+    // Most people never open them; what was chosen the last time has to be shown.
+    if (memory.get("options")) this.#form();
+    $("#options").addEventListener("toggle", () => this.#form(), { once: true });
     $("#files").addEventListener("change", ({ target }) => {
       this.#add([...target.files]);
       // So that the same file can be chosen again.
@@ -47,8 +49,15 @@ export class Work {
     return this.#list.settle();
   }
 
+  #form() {
+    this.#options ??= import("./options.js").then(({ Options }) => new Options($("#options")));
+    return this.#options;
+  }
+
   #queue() {
-    this.#uploads ??= import("./uploads.js").then(({ Uploads }) => new Uploads(this.#list, this.#options));
+    this.#uploads ??= Promise.all([import("./uploads.js"), this.#form(), this.#list.ready()]).then(
+      ([{ Uploads }, options]) => new Uploads(this.#list, options),
+    );
     return this.#uploads;
   }
 

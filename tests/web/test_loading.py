@@ -1,0 +1,61 @@
+"""What the first visit costs, and how it signs in."""
+
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from tests.support.serving import Served
+from tests.web.screen import Screen
+
+_MOST_BYTES = 60_000
+_MOST_REQUESTS = 15
+
+
+class Traffic:
+    """What a tab that has nothing in its cache receives, headers included.
+
+    Args:
+        page: the tab.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.urls: list[str] = []
+        self.size_bytes = 0
+        self.messages: list[str] = []
+        page.on("console", lambda message: self.messages.append(message.text))
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        session.on("Network.requestWillBeSent", lambda event: self.urls.append(event["request"]["url"]))
+        session.on("Network.loadingFinished", self._finished)
+
+    def _finished(self, event: dict[str, Any]) -> None:
+        self.size_bytes += event["encodedDataLength"]
+
+    def check(self, url: str) -> None:
+        """Hold it to the limits; everything came from this one origin, without an error."""
+        assert self.messages == []
+        assert all(each.startswith(f"{url}/") for each in self.urls)
+        assert len(self.urls) <= _MOST_REQUESTS
+        assert self.size_bytes <= _MOST_BYTES
+
+
+def test_the_first_load_is_small(page: Page, server: Served) -> None:
+    """Everything comes from the one origin, in few and small answers, without an error."""
+    traffic = Traffic(page)
+    Screen(page, server.url).open()
+    expect(page.get_by_label("Email")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    print(len(traffic.urls), traffic.size_bytes)
+    traffic.check(server.url)
+
+
+def test_the_first_load_of_who_is_signed_in_is_small(page: Page, screen: Screen) -> None:
+    """With the history and the event stream it is still within both limits."""
+    expect(page.get_by_text("Your MP3s will show up here.")).to_be_visible()
+    traffic = Traffic(page)
+    with page.expect_response("**/jobs/events"):
+        screen.open()
+    expect(page.get_by_text("Your MP3s will show up here.")).to_be_visible()
+    print(len(traffic.urls), traffic.size_bytes, traffic.urls)
+    traffic.check(screen.url)
