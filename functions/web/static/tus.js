@@ -12,7 +12,7 @@ const PIECE_BYTES = 32 * 1024 * 1024;
 const STILL_MS = 60_000;
 const VERSION = { "Tus-Resumable": "1.0.0" };
 /** Refusals of this file, or by somebody who has to do something first; anything else may pass. */
-const FINAL = [400, 403, 413, 415, 422, 507];
+const FINAL = [403, 413, 415, 422, 507];
 
 /** What the server takes at most, in bytes; 0 where it does not say. Asking also wakes it. */
 export async function most() {
@@ -73,6 +73,8 @@ export class Tus {
       } catch (error) {
         this.#signal.throwIfAborted();
         if (!(error instanceof Problem) || FINAL.includes(error.status)) throw error;
+        // A body that broke off on its way is one as well; the same words three times are meant.
+        if (error.status === 400 && failures > 2) throw error;
         known = !this.id;
         if (this.#begins(error)) continue;
         failures = this.offset > before ? 0 : failures + 1;

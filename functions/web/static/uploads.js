@@ -172,12 +172,12 @@ export class Uploads {
 
   async #run(upload) {
     const { file, fields } = upload;
+    const known = upload.id ?? this.#known(file);
+    if (known) this.#identify(upload, known);
     upload.set("uploading");
     const does = {
       made: (id) => {
-        upload.id = id;
-        this.#list.identify(upload.row, id);
-        upload.set("uploading");
+        this.#identify(upload, id);
         this.#remember(upload);
       },
       sent: (bytes) => upload.progress(bytes) && this.#list.changed(),
@@ -185,7 +185,7 @@ export class Uploads {
       goes: () => upload.set("uploading"),
     };
     try {
-      const id = await new Tus(file, fields, does, upload.stop.signal, this.#known(file)).run();
+      const id = await new Tus(file, fields, does, upload.stop.signal, known).run();
       this.#forget(id);
       this.#all.delete(upload);
       announce(texts.saidUploaded(upload.name));
@@ -195,6 +195,11 @@ export class Uploads {
       if (!upload.stop.signal.aborted) this.#fail(upload, error.message);
     }
     this.#next();
+  }
+
+  #identify(upload, id) {
+    upload.id = id;
+    this.#list.identify(upload.row, id);
   }
 
   #fail(upload, why) {
