@@ -46,7 +46,6 @@ def test_the_first_load_is_small(page: Page, server: Served) -> None:
     Screen(page, server.url).open()
     expect(page.get_by_label("Email")).to_be_visible()
     page.wait_for_load_state("networkidle")
-    print(len(traffic.urls), traffic.size_bytes)
     traffic.check(server.url)
 
 
@@ -57,5 +56,4 @@ def test_the_first_load_of_who_is_signed_in_is_small(page: Page, screen: Screen)
     with page.expect_response("**/jobs/events"):
         screen.open()
     expect(page.get_by_text("Your MP3s will show up here.")).to_be_visible()
-    print(len(traffic.urls), traffic.size_bytes, traffic.urls)
     traffic.check(screen.url)

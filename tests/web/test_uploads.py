@@ -20,8 +20,10 @@ _FLAT: Final = 100 * _MB
 
 def silence(path: Path, size_bytes: int) -> Path:
     """A WAV file of silence that takes no room on the disk."""
-    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", size_bytes - 8, b"WAVE", b"fmt ", 16, 1, 2, 48000, 192000, 4, 16,
-                         b"data", size_bytes - 44)  # fmt: skip
+    pcm = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, 48000, 192000, 4, 16)
+    header = (
+        struct.pack("<4sI4s", b"RIFF", size_bytes - 8, b"WAVE") + pcm + struct.pack("<4sI", b"data", size_bytes - 44)
+    )
     with path.open("wb") as file:
         file.write(header)
         file.truncate(size_bytes)
@@ -109,7 +111,7 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def served(state: Path) -> Iterator[list[Served]]:
+def served() -> Iterator[list[Served]]:
     """Servers of one port, one after the other; the test appends to them."""
     started: list[Served] = []
     yield started
@@ -120,7 +122,7 @@ def served(state: Path) -> Iterator[list[Served]]:
 def test_a_server_that_comes_back_with_other_keys(
     page: Page, state: Path, served: list[Served], tmp_path: Path, email: str
 ) -> None:
-    """Killed in the middle of an upload, it refuses the token: signing in again is enough, and nothing is sent twice."""
+    """Killed in the middle of uploads, it refuses the token: signing in again is enough, and nothing begins anew."""
     options = ("--port", str(free_port()))
     served.append(Served(state, options=options))
     served[0].wait_ready()

@@ -27,8 +27,10 @@ async function show(why = "") {
   const { state, email } = session;
   if (email !== shown) {
     shown = email;
-    if (email || work) bench().then((made) => made.open(session.email));
+    // It is shown when it can do something.
+    if (email || work) (await bench()).open(session.email);
   }
+  if (session.state !== state) return;
   $("#work").hidden = !email;
   $(".who").hidden = !email;
   $(".email").textContent = $(".email").title = email;

@@ -15,6 +15,7 @@ export class Work {
     // Most people never open them; what was chosen the last time has to be shown.
     if (memory.get("options")) this.#form();
     $("#options").addEventListener("toggle", () => this.#form(), { once: true });
+    $("#choose").addEventListener("click", () => $("#files").click());
     $("#files").addEventListener("change", ({ target }) => {
       this.#add([...target.files]);
       // So that the same file can be chosen again.
