@@ -112,6 +112,9 @@ def _install(servers: Iterable[Server], say: Callable[[str], None]) -> str | Non
     # The gateway holds no data, so each of its tests starts one; Debian has it where people's PATH may not look.
     if shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
         missing.append("nginx-light")
+    # What tests of the page look through.
+    if shutil.which("chromium") is None:
+        missing.append("chromium")
     if sys.platform == "linux" and shutil.which("bwrap") is None:
         missing.append("bubblewrap")
     if not missing:

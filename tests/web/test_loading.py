@@ -1,10 +1,11 @@
 """What the first visit costs, and how it signs in."""
 
+import re
 from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.support.serving import Served
+from tests.support.serving import Served, eventually
 from tests.web.screen import Screen
 
 _MOST_BYTES = 60_000
@@ -57,3 +58,35 @@ def test_the_first_load_of_who_is_signed_in_is_small(page: Page, screen: Screen)
         screen.open()
     expect(page.get_by_text("Your MP3s will show up here.")).to_be_visible()
     traffic.check(screen.url)
+
+
+def _address(server: Served, number: int) -> str:
+    """The address of that number that the terminal shows for this machine's owner."""
+
+    def look() -> str | None:
+        shown = re.findall(r"http://\S+/#sign-in=[\w-]+", server.log())
+        return shown[number] if len(shown) > number else None
+
+    return eventually(look) or ""
+
+
+def test_the_first_visit_at_home_goes_straight_to_work(page: Page, server: Served) -> None:
+    """The address that the terminal shows signs in, is small, and leaves no secret behind."""
+    traffic = Traffic(page)
+    page.goto(_address(server, 0))
+    expect(page.get_by_text("Your MP3s will show up here.")).to_be_visible()
+    expect(page.get_by_text("owner@localhost")).to_be_visible()
+    assert page.url == f"{server.url}/"
+    assert page.evaluate("history.length") == 2  # the empty page that each tab begins with, and this one
+    traffic.check(server.url)
+
+
+def test_an_address_that_was_used(page: Page, server: Served) -> None:
+    """The ordinary form comes with a word about it; the next address works, in the same tab."""
+    second = _address(server, 1)
+    page.goto(_address(server, 0))
+    expect(page.get_by_text("This address was used already.")).to_be_visible()
+    expect(page.get_by_label("Password")).to_be_visible()
+    page.goto(second)
+    expect(page.get_by_text("Your MP3s will show up here.")).to_be_visible()
+    assert page.url == f"{server.url}/"

@@ -26,7 +26,8 @@ def test_hostile_names_are_words(page: Page, screen: Screen, api: Api) -> None:
     """As uploads and as jobs they are shown as text, run nothing, ask for nothing, and need no sideways scrolling."""
     dialogs: list[str] = []
     asked: list[str] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    page.on("dialog", lambda dialog: dialog.dismiss())
     page.on("request", lambda request: asked.append(request.url))
     page.set_viewport_size({"width": 320, "height": 700})
     screen.drop(*((name, b"\0\1nothing that anybody reads") for name in _NAMES))

@@ -5,9 +5,15 @@ import { $, announce, fill } from "./page.js";
 import { session } from "./session.js";
 import { texts } from "./texts.js";
 
-// First of all, so that the secret is in no history, whatever comes next.
-const secret = location.hash.startsWith("#sign-in=") && decodeURIComponent(location.hash.slice(9));
-if (secret) history.replaceState(null, "", location.pathname);
+/** The secret in an address like /#sign-in=SECRET, which is taken out of it, so that it is in no history. */
+function secretOf({ hash, pathname }) {
+  if (!hash.startsWith("#sign-in=")) return "";
+  history.replaceState(null, "", pathname);
+  return hash.slice("#sign-in=".length);
+}
+
+// First of all, whatever comes next.
+const secret = secretOf(location);
 
 document.documentElement.lang = texts.lang;
 document.documentElement.dir = texts.dir;
@@ -38,7 +44,7 @@ async function show(why = "") {
   $("#welcome").classList.toggle("again", state === "ended");
   if (state === "open") return $("#sign-in").replaceChildren();
   const form = await import("./signin.js");
-  if (session.state === state) form.show($("#sign-in"), state === "ended" ? texts.expired : why);
+  if (session.state === state) form.show($("#sign-in"), why || (state === "ended" ? (session.linked ? texts.expiredLink : texts.expired) : ""));
 }
 
 session.addEventListener("change", () => show());
@@ -47,11 +53,21 @@ $("#sign-out").addEventListener("click", async () => {
   session.leave();
   announce(texts.signedOut);
 });
-if (secret) {
+
+/** Sign in by a secret that works once. */
+async function exchange(secret) {
   try {
     const answer = await (await send("POST", "/sign-in", { json: { secret } })).json();
-    session.begin(answer.email, answer);
-  } catch {
-    await show(session.valid() ? "" : texts.linkUsed);
+    session.begin(answer.email, answer, true);
+  } catch (error) {
+    if (!session.valid()) await show(error.status === 401 ? texts.linkUsed : error.message);
   }
-} else await show();
+}
+
+// An address that is opened in this very tab loads nothing anew.
+addEventListener("hashchange", () => {
+  const secret = secretOf(location);
+  if (secret) exchange(secret);
+});
+if (secret) await exchange(secret);
+if (!secret || session.valid()) await show();

@@ -1,11 +1,10 @@
 /** The list of files: what the history tells, what is uploaded meanwhile, and what people do to it. */
 
-import { ask, call, isOpen } from "./api.js";
+import { ask } from "./api.js";
 import { $, announce, pause, say } from "./page.js";
 import { texts } from "./texts.js";
 
 const PAGE = 30;
-const UNDO_SECONDS = 7;
 
 export class List extends EventTarget {
   /** What bounds the next upload, as GET /jobs tells it. */
@@ -100,11 +99,9 @@ export class List extends EventTarget {
   async onJob(job) {
     await this.ready();
     const row = this.#row(job.id);
-    const was = row?.job;
     const found = job.filename.toLowerCase().includes(this.#search.toLowerCase());
     const reached = !this.#next || job.id > this.#next.split("before=")[1].slice(0, 36);
     if (row || (found && reached)) this.#put(job);
-    if (row?.seen && isOpen(was) && !isOpen(job) && job.state !== "cancelled") this.#tell(job, row);
     this.changed();
   }
 
@@ -132,7 +129,7 @@ export class List extends EventTarget {
     row.showJob(twin.job);
   }
 
-  /** Take the row of an upload away. */
+  /** Take a row away. */
   remove(row) {
     this.#drop(row);
     this.changed();
@@ -140,7 +137,7 @@ export class List extends EventTarget {
 
   /** Delete now what waits for it; at the end of the page the requests outlive it. */
   async settle(keepalive = false) {
-    await Promise.all([...this.#rows].filter((row) => row.leaving).map((row) => this.#delete(row, keepalive)));
+    await Promise.all([...this.#rows].filter((row) => row.leaving).map((row) => row.delete(keepalive)));
   }
 
   /** Show what is true of the list as a whole. */
@@ -182,11 +179,10 @@ export class List extends EventTarget {
 
   #made() {
     const row = new this.#Row({
-      cancel: (row) => (row.upload ? row.upload.cancel() : this.#act(row, "POST", "cancel")),
-      retry: (row) => (row.upload ? row.upload.retry() : this.#act(row, "POST", "retry")),
-      remove: (row) => (row.upload ? row.upload.cancel() : this.#leave(row)),
-      undo: (row) => this.#stay(row),
-      refresh: async (row) => row.showJob(await ask("GET", `/jobs/${row.id}`)),
+      changed: () => this.changed(),
+      gone: (row) => this.remove(row),
+      trouble: (words) => say($("#trouble"), words),
+      ended: () => (this.#ready += document.hidden),
     });
     this.#rows.add(row);
     return row;
@@ -203,51 +199,13 @@ export class List extends EventTarget {
 
   #drop(row) {
     clearTimeout(row.leaving);
+    row.leaving = null;
     if (row.element.contains(document.activeElement)) {
       const beside = row.element.nextElementSibling ?? row.element.previousElementSibling;
       ($(".actions :not([hidden]):is(button, a)", beside ?? document.createElement("p")) ?? $("#files-title")).focus();
     }
     row.element.remove();
     this.#rows.delete(row);
-  }
-
-  async #act(row, method, what) {
-    try {
-      row.showJob(await ask(method, `/jobs/${row.id}/${what}`));
-    } catch (error) {
-      // Where it has become something else meanwhile, that is what should be seen.
-      if (error.status === 409) await row.does.refresh(row);
-      else if (error.status === 404) this.onDeleted(row.id);
-      else say($("#trouble"), error.message);
-    }
-    this.changed();
-  }
-
-  #leave(row) {
-    row.leave(setTimeout(() => this.#delete(row), UNDO_SECONDS * 1000));
-    announce(texts.saidDeleted(row.name));
-    this.changed();
-  }
-
-  #stay(row) {
-    clearTimeout(row.leaving);
-    row.leave(null);
-    this.changed();
-  }
-
-  async #delete(row, keepalive = false) {
-    clearTimeout(row.leaving);
-    try {
-      await call("DELETE", `/jobs/${row.id}`, { keepalive });
-    } catch (error) {
-      if (error.status !== 404) {
-        this.#stay(row);
-        say($("#trouble"), error.message);
-        return;
-      }
-    }
-    this.onDeleted(row.id);
-    if (this.limits.stored_bytes?.limit) this.refresh();
   }
 
   async #find(search) {
@@ -282,15 +240,4 @@ export class List extends EventTarget {
       await pause(0.4);
     }
   }
-
-  #tell(job, row) {
-    if (!document.hidden) return;
-    if (job.state === "succeeded") this.#ready++;
-    if (globalThis.Notification?.permission !== "granted") return;
-    const title = job.state === "succeeded" ? texts.notifyReady : texts.notifyFailed;
-    // By its tag it is shown once, however many tabs there are.
-    const shown = new Notification(title, { body: row.name, tag: job.id, icon: "icon.svg" });
-    shown.onclick = () => focus();
-  }
 }
-

@@ -110,7 +110,7 @@ export class Player extends HTMLElement {
     if (this.#retried) return say(this.#clock, texts.playFailed);
     this.#retried = true;
     try {
-      await this.#row.does.refresh(this.#row);
+      await this.#row.refresh();
       await this.#play(at);
     } catch {
       say(this.#clock, texts.playFailed);

@@ -1,9 +1,11 @@
 /** One line of the list: a file that is uploaded, converted or finished, with what can be done to it. */
 
-import { isOpen } from "./api.js";
+import { ask, call, isOpen } from "./api.js";
 import { $, announce, copy, say } from "./page.js";
 import { texts } from "./texts.js";
 
+const UNDO_SECONDS = 7;
+/** A link holds for 15 minutes. */
 const LINK_MS = 14 * 60 * 1000;
 const MARKS = { queued: "wait", converting: "wave", succeeded: "play", failed: "bad", cancelled: "stop", expired: "wait" };
 
@@ -22,19 +24,24 @@ export class Row {
   seen = false;
   /** Set while it can still be kept. */
   leaving = null;
+  #list;
   #player = null;
   #linked = 0;
 
   /**
-   * @param {object} does what is done to a row: cancel, retry, remove, undo and refresh, each called with it
+   * @param {object} list is told: changed(), gone(row), ended(), trouble(words)
    */
-  constructor(does) {
-    this.does = does;
+  constructor(list) {
+    this.#list = list;
     this.element.row = this;
-    for (const [part, what] of Object.entries({ cancel: "cancel", again: "retry", delete: "remove", undo: "undo" })) {
-      this.#part(part).addEventListener("click", () => does[what](this));
-    }
-    this.#part("play").addEventListener("click", () => this.#play());
+    const does = {
+      play: () => this.#play(),
+      cancel: () => (this.upload ? this.upload.cancel() : this.#act("cancel")),
+      again: () => (this.upload ? this.upload.retry() : this.#act("retry")),
+      delete: () => (this.upload ? this.upload.cancel() : this.#leave()),
+      undo: () => this.#stay(),
+    };
+    for (const [part, what] of Object.entries(does)) this.#part(part).addEventListener("click", what);
     this.#part("get").addEventListener("click", (event) => {
       if (this.#fresh()) return;
       event.preventDefault();
@@ -53,9 +60,11 @@ export class Row {
     this.seen ||= isOpen(job);
     if (!this.leaving) this.#show();
     if (this.seen && !isOpen(job) && (!was || isOpen(was))) {
-      if (job.state === "succeeded") announce(texts.saidReady(this.name));
-      if (job.state === "failed") announce(texts.saidFailed(this.name, this.words()));
-      if (job.state === "succeeded") this.#open();
+      if (job.state === "succeeded") {
+        this.#list.ended();
+        this.#tell(texts.saidReady(this.name), texts.notifyReady);
+        this.#open();
+      } else if (job.state === "failed") this.#tell(texts.saidFailed(this.name, this.words()), texts.notifyFailed);
     }
   }
 
@@ -96,22 +105,68 @@ export class Row {
 
   /** Resolve with a link to the MP3 that still holds. */
   async link() {
-    if (!this.#fresh()) await this.does.refresh(this);
+    if (!this.#fresh()) await this.refresh();
     return this.job.links.download;
   }
 
-  /** Begin to go, with a way back, or come back. */
-  leave(timer) {
-    this.leaving = timer;
-    this.#player?.pause();
-    this.#show();
-    if (timer) this.#part("undo").focus();
-    else this.#part("delete").focus();
+  /** Ask what has become of the job. */
+  async refresh() {
+    this.showJob(await ask("GET", `/jobs/${this.id}`));
+  }
+
+  /** Delete it now; at the end of the page the request outlives it. */
+  async delete(keepalive = false) {
+    clearTimeout(this.leaving);
+    try {
+      await call("DELETE", `/jobs/${this.id}`, { keepalive });
+    } catch (error) {
+      if (error.status !== 404) {
+        this.#stay();
+        return this.#list.trouble(error.message);
+      }
+    }
+    this.#list.gone(this);
   }
 
   /** Start the download. */
   get() {
     this.#part("get").click();
+  }
+
+  async #act(what) {
+    try {
+      this.showJob(await ask("POST", `/jobs/${this.id}/${what}`));
+    } catch (error) {
+      // Where it has become something else meanwhile, that is what should be seen.
+      if (error.status === 409) await this.refresh().catch(() => {});
+      else if (error.status === 404) this.#list.gone(this);
+      else this.#list.trouble(error.message);
+    }
+    this.#list.changed();
+  }
+
+  #leave() {
+    this.leaving = setTimeout(() => this.delete(), UNDO_SECONDS * 1000);
+    this.#player?.pause();
+    this.#show();
+    this.#part("undo").focus();
+    announce(texts.saidDeleted(this.name));
+    this.#list.changed();
+  }
+
+  #stay() {
+    clearTimeout(this.leaving);
+    this.leaving = null;
+    this.#show();
+    this.#part("delete").focus();
+    this.#list.changed();
+  }
+
+  #tell(words, title) {
+    announce(words);
+    if (!document.hidden || globalThis.Notification?.permission !== "granted") return;
+    // By its tag it is shown once, however many tabs there are.
+    new Notification(title, { body: this.name, tag: this.id, icon: "icon.svg" }).onclick = () => focus();
   }
 
   #part(name) {

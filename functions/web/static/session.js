@@ -10,6 +10,8 @@ class Session extends EventTarget {
   email = "";
   token = "";
   state = "none";
+  /** Whether it came by an address that works once, so that there may be no password. */
+  linked = false;
   #ends = 0;
   #tabs = new BroadcastChannel(STORED);
 
@@ -30,10 +32,10 @@ class Session extends EventTarget {
   }
 
   /** Begin a session with what the server answered to a sign-in. */
-  begin(email, answer) {
+  begin(email, answer, linked = false) {
     // A little early, so that no upload sets out with a token that ends on its way.
     const seconds = Math.max(answer.expires_in - 5, answer.expires_in / 2);
-    this.#take({ email, token: answer.access_token, ends: Date.now() + seconds * 1000 });
+    this.#take({ email, linked, token: answer.access_token, ends: Date.now() + seconds * 1000 });
     this.#share();
   }
 
@@ -69,12 +71,12 @@ class Session extends EventTarget {
   }
 
   #share() {
-    this.#tabs.postMessage({ session: { email: this.email, token: this.token, ends: this.#ends } });
+    this.#tabs.postMessage({ session: { email: this.email, linked: this.linked, token: this.token, ends: this.#ends } });
   }
 
   #take(session) {
     if (!session?.token || session.ends < Date.now()) return;
-    [this.email, this.token, this.#ends] = [session.email, session.token, session.ends];
+    ({ email: this.email, linked: this.linked, token: this.token, ends: this.#ends } = session);
     this.#store(session);
     this.#change("open");
   }

@@ -27,7 +27,7 @@ export function show(place, why) {
   function set(on) {
     making = on;
     title.textContent = on ? texts.register : texts.signIn;
-    go.textContent = on ? texts.goRegister : texts.goSignIn;
+    go.textContent = on ? texts.goRegister : texts.signIn;
     $("span", other).textContent = on ? texts.known : texts.newHere;
     $("button", other).textContent = on ? texts.signIn : texts.register;
     $(".rule", form).hidden = !on;

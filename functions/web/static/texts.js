@@ -31,24 +31,22 @@ export const texts = {
   headline: "Turn videos into MP3s",
   lead: "Drop in your videos and get the sound as MP3 files, checked from beginning to end. Nobody else sees them.",
 
-  // Account
   signIn: "Sign in",
   register: "Create an account",
   signOut: "Sign out",
   email: "Email",
   password: "Password",
   passwordRule: "At least 8 characters.",
-  goSignIn: "Sign in",
   goRegister: "Create account",
   newHere: "New here?",
   known: "Already have an account?",
   expired: "You were signed out because your session ended. Sign in again, and everything goes on where it was.",
-  linkUsed: "This link has been used already. Sign in with your email and password.",
+  expiredLink: "Your session ended. Open the address that the terminal shows now, and everything goes on where it was.",
+  linkUsed: "This address was used already. Open the one that the terminal shows now, or sign in with email and password.",
   wrongLogin: "That email and password don’t go together. Check both and try again.",
   signedOut: "You are signed out.",
   signedIn: "You are signed in.",
 
-  // Choosing
   dropLabel: "Add videos",
   dropHere: "Drop videos here",
   choose: "Choose videos",
@@ -58,7 +56,6 @@ export const texts = {
   hourly: (left, limit) => `${number(left)} of ${number(limit)} conversions are left this hour.`,
   unfinished: (name) => `“${name}” was not uploaded to its end. Choose it again and it goes on where it stopped.`,
 
-  // Options
   options: "Options",
   sound: "Sound",
   sounds: [
@@ -79,7 +76,6 @@ export const texts = {
   chosen: ({ sound, from, to, mono, loudness }) =>
     [sound, from || to ? `${from || "0:00"}–${to || "end"}` : "", mono ? "mono" : "", loudness ? "even loudness" : ""].filter(Boolean).join(", "),
 
-  // Files
   yourFiles: "Your MP3s",
   none: "Your MP3s will show up here.",
   noneFound: "No file has this in its name.",
@@ -103,7 +99,6 @@ export const texts = {
   deleted: "Deleted.",
   progressOf: (name) => `Progress of ${name}`,
 
-  // Where a file stands
   checking: "Looking at the file…",
   waiting: "Waiting for its turn to upload",
   uploading: (done, total, speed, left) =>
@@ -132,7 +127,6 @@ export const texts = {
     gave_up: "Save it as MP4 and try that.",
   },
 
-  // Refused before anything is sent
   empty: "This file is empty. Choose another one.",
   unreadableFile: "This file could not be read. If it was moved or changed, choose it again.",
   tooLarge: (bytes, limit) => `This file has ${size(bytes)}, and ${size(limit)} is the most. Shorten or compress it first.`,
@@ -141,12 +135,10 @@ export const texts = {
   kinds: { archive: "an archive (unpack it first)", picture: "a picture", document: "a document", program: "a program", text: "text" },
   silent: "This video has no sound, so there is nothing to make an MP3 of. Choose another one.",
 
-  // Troubles
   offline: "The server can’t be reached. This page tries again by itself.",
   unexpected: "Something went wrong. Please try again.",
   playFailed: "This can’t be played right now. Please try again.",
 
-  // Said aloud, and by the title and notifications
   saidAdded: (count) => `${files(count)} added.`,
   saidUploaded: (name) => `${name} is uploaded.`,
   saidReady: (name) => `${name} is ready.`,

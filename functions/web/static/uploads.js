@@ -190,7 +190,7 @@ export class Uploads {
       this.#all.delete(upload);
       announce(texts.saidUploaded(upload.name));
       this.#list.identify(upload.row, id);
-      await upload.row.does.refresh(upload.row);
+      await upload.row.refresh();
     } catch (error) {
       if (!upload.stop.signal.aborted) this.#fail(upload, error.message);
     }
