@@ -107,7 +107,7 @@ def test_a_running_job_is_cancelled_and_tried_again(screen: Screen, api: Api, lo
     expect(row.locator(".meta")).to_have_text("Cancelled")
     expect(screen.page).to_have_title("video2mp3")
     row.get_by_role("button", name="Try again: long.m4a").click()
-    expect(row.get_by_role("progressbar", name="Progress of long.m4a")).to_be_visible()
+    expect(row.get_by_role("progressbar", name="Progress of long.m4a")).to_be_visible(timeout=30_000)
     # The button that was pressed is gone; the next one has the focus.
     expect(row.get_by_role("button", name="Cancel long.m4a")).to_be_focused()
     expect(screen.page).not_to_have_title("video2mp3")

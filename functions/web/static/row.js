@@ -194,7 +194,7 @@ export class Row {
     this.#part("mark").toggleAttribute("hidden", done && !leaving);
 
     const progress = $("progress", this.element);
-    progress.hidden = !running;
+    progress.hidden = !running || ["queued", "checking", "waiting"].includes(state);
     // Without a value it only says that something is going on.
     if (upload ? upload.total : job.percent) progress.value = upload ? upload.percent : job.percent;
     else progress.removeAttribute("value");
