@@ -14,7 +14,7 @@ from tests.web.screen import Screen
 
 _NUMBERS = itertools.count(1)
 # A slow machine is no fault of the page.
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +38,19 @@ def email() -> str:
 
 
 @pytest.fixture
-def api(server: Served, email: str) -> Api:
-    """The account of this address, beside the browser."""
-    return server.account(email)
+def api(server: Served, email: str) -> Iterator[Api]:
+    """The account of this address, beside the browser; whatever became of the test, its jobs go."""
+    api = server.account(email)
+    yield api
+    for job in api.call("GET", "/jobs?limit=200").json()["jobs"]:
+        api.call("DELETE", f"/jobs/{job['id']}")
 
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser without memories, in English."""
     context = browser.new_context(accept_downloads=True, locale="en-US", timezone_id="UTC")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     yield context
     context.close()
 
