@@ -9,6 +9,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
+from tests.media.encode import clip
 from tests.support.serving import PASSWORD, Served, eventually, free_port
 from tests.web.screen import Screen
 
@@ -149,6 +150,24 @@ def test_a_server_that_comes_back_with_other_keys(
     for name in ("first.wav", "second.wav"):
         expect(screen.row(name).locator(".meta")).to_contain_text("onvert", timeout=120_000)
     assert uploads.methods.count("POST") == 2
+
+
+def test_a_session_that_is_over(page: Page, state: Path, served: list[Served], tmp_path: Path, email: str) -> None:
+    """A token of seconds: what is chosen after its end waits for the next sign-in, and goes on by itself."""
+    served.append(Served(state, env={"TOKEN_SECONDS": "20"}))
+    served[0].wait_ready()
+    served[0].account(email)
+    screen = Screen(page, served[0].url)
+    page.clock.install()
+    screen.open()
+    screen.sign_in(email)
+    page.clock.fast_forward(20_000)
+    screen.choose(clip(tmp_path / "late.mp4"))
+    expect(page.get_by_text("your session ended")).to_be_visible()
+    expect(screen.row("late.mp4").locator(".meta")).to_have_text("Goes on when you have signed in.")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    screen.ready("late.mp3")
 
 
 def test_an_upload_goes_on_after_the_page_was_left(screen: Screen, large: Path) -> None:

@@ -49,7 +49,7 @@ async function show(why = "") {
 
 session.addEventListener("change", () => show());
 $("#sign-out").addEventListener("click", async () => {
-  await (await bench()).leave();
+  if (session.valid()) await (await bench()).leave();
   session.leave();
   announce(texts.signedOut);
 });

@@ -16,6 +16,7 @@ export class List extends EventTarget {
   #next = null;
   #search = "";
   #asking = 0;
+  #whole = false;
   #ready = 0;
   #loaded = false;
   #element = $("#list");
@@ -48,6 +49,7 @@ export class List extends EventTarget {
   /** Forget everything, since somebody else signs in. */
   clear() {
     this.#asking++;
+    this.#whole = false;
     this.#rows.clear();
     this.#element.replaceChildren();
     [this.#next, this.#search, this.#loaded, this.limits] = [null, "", false, {}];
@@ -60,9 +62,14 @@ export class List extends EventTarget {
     return [...this.#rows].some((row) => row.progress() !== null);
   }
 
-  /** Bring the newest page of the history up to date. */
-  async refresh({ whole = false } = {}) {
+  /**
+   * Bring the newest page of the history up to date.
+   * @param {boolean} anew whether nothing else stays, as where another search begins
+   */
+  async refresh({ anew = false } = {}) {
     const before = new Set(this.#rows);
+    // Whoever asks later answers for the one before.
+    this.#whole ||= anew;
     const asking = ++this.#asking;
     this.asked = performance.now();
     let page;
@@ -77,17 +84,20 @@ export class List extends EventTarget {
     say($("#trouble"), "");
     const told = new Set(page.jobs.map((job) => job.id));
     const oldest = page.next && page.jobs.at(-1).id;
+    // Where nothing of what was shown is on it there is a gap, which more pages would not fill.
+    const whole = this.#whole || ![...before].some((row) => told.has(row.id));
+    this.#whole = false;
     for (const row of before) {
       if (row.upload || told.has(row.id)) continue;
       if (whole || !oldest || row.id > oldest) this.#drop(row);
     }
     // Pages that were opened stay open.
-    if (whole || !this.#loaded || !page.next) this.#next = page.next;
+    if (whole || !page.next) this.#next = page.next;
     this.#loaded = true;
     for (const job of page.jobs) this.#put(job);
     this.limits = page.limits;
     this.changed();
-    if (whole && this.#search) announce(texts.saidFound(page.jobs.length, page.next));
+    if (anew && this.#search) announce(texts.saidFound(page.jobs.length, page.next));
   }
 
   /** Resolve when rows can be made: the first visit needs none. */
@@ -99,7 +109,8 @@ export class List extends EventTarget {
   async onJob(job) {
     await this.ready();
     const row = this.#row(job.id);
-    const found = job.filename.toLowerCase().includes(this.#search.toLowerCase());
+    const plain = (text) => text.normalize().toLowerCase();
+    const found = plain(job.filename).includes(plain(this.#search));
     const reached = !this.#next || job.id > this.#next.split("before=")[1].slice(0, 36);
     if (row || (found && reached)) this.#put(job);
     this.changed();
@@ -108,8 +119,7 @@ export class List extends EventTarget {
   /** A job was deleted, here or elsewhere. */
   onDeleted(id) {
     const row = this.#row(id);
-    if (row) this.#drop(row);
-    this.changed();
+    if (row) this.remove(row);
   }
 
   /** Add a row on top for a file that is uploaded, when `ready` was. */
@@ -133,6 +143,13 @@ export class List extends EventTarget {
   remove(row) {
     this.#drop(row);
     this.changed();
+    // There is more room now.
+    if (row.job && this.bounded()) this.refresh();
+  }
+
+  /** Whether what an account may have is bounded, so that it counts what it has. */
+  bounded() {
+    return Object.values(this.limits).some((each) => each.limit && "used" in each);
   }
 
   /** Delete now what waits for it; at the end of the page the requests outlive it. */
@@ -211,7 +228,7 @@ export class List extends EventTarget {
   async #find(search) {
     if (search === this.#search) return;
     this.#search = search;
-    await this.refresh({ whole: true });
+    await this.refresh({ anew: true });
   }
 
   async #more() {
@@ -234,8 +251,12 @@ export class List extends EventTarget {
   async #getAll() {
     for (const { row } of [...this.#element.children]) {
       if (row.job?.state !== "succeeded" || row.leaving) continue;
-      await row.link();
-      row.get();
+      try {
+        await row.link();
+        row.get();
+      } catch (error) {
+        say($("#trouble"), error.message);
+      }
       // Browsers take several downloads for one where they come at once.
       await pause(0.4);
     }

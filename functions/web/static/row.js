@@ -136,6 +136,7 @@ export class Row {
   async #act(what) {
     try {
       this.showJob(await ask("POST", `/jobs/${this.id}/${what}`));
+      this.#list.trouble("");
     } catch (error) {
       // Where it has become something else meanwhile, that is what should be seen.
       if (error.status === 409) await this.refresh().catch(() => {});

@@ -95,23 +95,30 @@ export class Tus {
   }
 
   async #wait(error, failures) {
-    if (error.status === 401) {
-      session.end(error.token);
-      this.#does.waits(error, 0);
-      await session.ready(this.#signal);
-    } else {
+    // The next request asks for a token.
+    if (error.status === 401) session.end(error.token);
+    else {
       // A disagreement about the offset is cleared up by asking.
       const least = error.status === 409 && failures < 2 ? 0 : Math.min(30, 2 ** (failures - 1));
       const seconds = Math.max(error.retryAfter, least);
       const retry = this.#does.waits(error, seconds);
       await pause(seconds, { signal: AbortSignal.any([this.#signal, retry]), event: "online" });
       this.#signal.throwIfAborted();
+      this.#does.goes();
     }
-    this.#does.goes();
+  }
+
+  async #token() {
+    if (!session.valid()) {
+      this.#does.waits(new Problem(401), 0);
+      await session.ready(this.#signal);
+      this.#does.goes();
+    }
+    return session.token;
   }
 
   async #ask() {
-    const token = await session.ready(this.#signal);
+    const token = await this.#token();
     try {
       const headers = { ...VERSION, Authorization: `Bearer ${token}` };
       const answer = await send("HEAD", `${PATH}/${this.id}`, { headers, signal: this.#signal, cache: "no-store" });
@@ -144,7 +151,7 @@ export class Tus {
 
   // fetch does not tell how far a body is.
   async #send(method, path, body, headers) {
-    const token = await session.ready(this.#signal);
+    const token = await this.#token();
     const request = new XMLHttpRequest();
     const stop = () => request.abort();
     let still = setTimeout(stop, STILL_MS);

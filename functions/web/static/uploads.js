@@ -111,6 +111,7 @@ export class Uploads {
     const fields = this.#options.fields();
     if (!fields) return;
     announce(texts.saidAdded(files.length));
+    const limits = this.#list.bounded() && this.#list.refresh();
     // Also wakes the function meanwhile, where it sleeps.
     this.#most = most().catch(() => 0);
     for (const file of files) {
@@ -121,6 +122,7 @@ export class Uploads {
       upload.row = this.#list.add(upload);
     }
     this.#list.changed();
+    await limits;
     for (const upload of [...this.#all].filter((each) => each.state === "checking")) await this.#check(upload);
   }
 
@@ -140,27 +142,36 @@ export class Uploads {
   async #check(upload) {
     let refusal;
     try {
-      refusal = await this.#refusal(upload);
+      upload.final = false;
+      refusal = this.#noRoom(upload) || (await this.#refusal(upload));
     } catch {
       refusal = texts.unreadableFile;
     }
-    upload.final = Boolean(refusal);
     if (refusal) this.#fail(upload, refusal);
     else upload.set("waiting");
     this.#next();
   }
 
-  /** Why a file need not be sent at all, if so. */
-  async #refusal({ file }) {
+  /** Why it cannot be sent now, if so. */
+  #noRoom({ file }) {
+    const { stored_bytes: room, upload_bytes: each } = this.#list.limits;
+    if (!room?.limit || room.used + file.size <= room.limit || file.size > each?.limit) return "";
+    return texts.noRoom(file.size, room.limit - room.used);
+  }
+
+  /** Why it need not be sent at all, if so. */
+  async #refusal(upload) {
+    const { file } = upload;
     const { isSilent, look, notMedia } = await import("./check.js");
-    const { upload_bytes: each, stored_bytes: room } = this.#list.limits;
-    if (!file.size) return texts.empty;
-    const limit = each?.limit || (await this.#most);
-    if (limit && file.size > limit) return texts.tooLarge(file.size, limit);
-    if (room?.limit && room.used + file.size > room.limit) return texts.noRoom(file.size, room.limit - room.used);
+    const limit = this.#list.limits.upload_bytes?.limit || (await this.#most);
     const kind = notMedia(await look(file));
+    const silent = await isSilent(file);
+    upload.final = true;
+    if (!file.size) return texts.empty;
+    if (limit && file.size > limit) return texts.tooLarge(file.size, limit);
     if (kind) return texts.notMedia(texts.kinds[kind]);
-    return (await isSilent(file)) ? texts.silent : "";
+    upload.final = silent;
+    return silent ? texts.silent : "";
   }
 
   #next() {
