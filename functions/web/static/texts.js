@@ -136,6 +136,7 @@ export const texts = {
   silent: "This video has no sound, so there is nothing to make an MP3 of. Choose another one.",
 
   offline: "The server can’t be reached. This page tries again by itself.",
+  reload: "A part of this page could not be loaded. Load the page again, and then choose your files.",
   unexpected: "Something went wrong. Please try again.",
   playFailed: "This can’t be played right now. Please try again.",
 

@@ -2,7 +2,8 @@
 
 import { List } from "./list.js";
 import { Live } from "./live.js";
-import { $, memory } from "./page.js";
+import { $, memory, say } from "./page.js";
+import { texts } from "./texts.js";
 
 export class Work {
   #list = new List();
@@ -15,6 +16,10 @@ export class Work {
     // Most people never open them; what was chosen the last time has to be shown.
     if (memory.get("options")) this.#form();
     $("#options").addEventListener("toggle", () => this.#form(), { once: true });
+    // What will be needed is there before, also if the line is not; but nobody waits for it at the first load.
+    const ahead = ["uploads", "check", "row", "player"];
+    const load = () => ahead.splice(0).forEach((name) => import(`./${name}.js`).catch(() => {}));
+    for (const name of ["pointermove", "pointerdown", "keydown"]) addEventListener(name, load, { once: true });
     $("#choose").addEventListener("click", () => $("#files").click());
     $("#files").addEventListener("change", ({ target }) => {
       this.#add([...target.files]);
@@ -63,6 +68,12 @@ export class Work {
   }
 
   async #add(files) {
-    if (files.length && this.#email) (await this.#queue()).add(files);
+    if (!files.length || !this.#email) return;
+    try {
+      (await this.#queue()).add(files);
+    } catch {
+      this.#uploads = null;
+      say($("#trouble"), texts.reload);
+    }
   }
 }
