@@ -185,6 +185,7 @@ def test_an_upload_goes_on_after_the_page_was_left(screen: Screen, large: Path) 
     _part(screen, "lecture.wav", 30)
     assert "POST" not in uploads.methods
     assert uploads.methods[:3] == ["OPTIONS", "HEAD", "PATCH"]
+    expect(page.get_by_text("was not uploaded to its end")).to_be_hidden()
 
     # Cancelled, it is gone on both sides.
     with page.expect_response(lambda response: response.request.method == "DELETE") as given_up:
@@ -193,3 +194,17 @@ def test_an_upload_goes_on_after_the_page_was_left(screen: Screen, large: Path) 
     expect(screen.row("lecture.wav")).to_have_count(0)
     screen.open()
     expect(page.get_by_text("was not uploaded to its end")).to_be_hidden()
+
+
+def test_an_upload_that_was_left_is_discarded(screen: Screen, large: Path) -> None:
+    """What nobody wants to go on with is given up on both sides."""
+    page = screen.page
+    screen.choose(large)
+    _part(screen, "lecture.wav", 5)
+    page.on("dialog", lambda dialog: dialog.accept())
+    screen.open()
+    with page.expect_response(lambda response: response.request.method == "DELETE") as given_up:
+        page.get_by_role("button", name="Discard it").click()
+    assert given_up.value.status == 204
+    expect(page.get_by_text("was not uploaded to its end")).to_be_hidden()
+    expect(page.get_by_role("button", name="Choose videos")).to_be_focused()

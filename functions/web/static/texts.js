@@ -29,7 +29,7 @@ export const texts = {
   lang,
   dir: "ltr",
   headline: "Turn videos into MP3s",
-  lead: "Drop in your videos and get the sound as MP3 files, checked from beginning to end. Nobody else sees them.",
+  lead: "Drop in your videos and get the sound as MP3 files, checked from beginning to end. Only your account can open them.",
 
   signIn: "Sign in",
   register: "Create an account",
@@ -56,6 +56,7 @@ export const texts = {
   hourly: (left, limit) => `${number(left)} of ${number(limit)} conversions are left this hour.`,
   unfinished: (name) => `“${name}” was not uploaded to its end. Choose it again and it goes on where it stopped.`,
 
+  discard: "Discard it",
   options: "Options",
   sound: "Sound",
   sounds: [

@@ -1,6 +1,6 @@
 /** The queue of files on their way to the server; loaded when the first one is chosen. */
 
-import { $, announce, memory, say } from "./page.js";
+import { $, announce, memory } from "./page.js";
 import { session } from "./session.js";
 import { texts } from "./texts.js";
 import { Tus, giveUp, most } from "./tus.js";
@@ -101,6 +101,7 @@ export class Uploads {
    */
   constructor(list, options) {
     [this.#list, this.#options] = [list, options];
+    $(".unfinished button").addEventListener("click", () => this.#discard());
     addEventListener("beforeunload", (event) => {
       if ([...this.#all].some((each) => each.going)) event.preventDefault();
     });
@@ -130,13 +131,29 @@ export class Uploads {
   clear() {
     for (const upload of this.#all) upload.stop.abort();
     this.#all.clear();
-    say($(".unfinished"), "");
+    $(".unfinished").hidden = true;
   }
 
   /** Tell what was not finished the last time. */
   remind() {
-    const [last] = this.#remembered();
-    say($(".unfinished"), last ? texts.unfinished(last.name) : "");
+    const last = this.#left();
+    $(".unfinished").hidden = !last;
+    if (last) $(".unfinished span").textContent = texts.unfinished(last.name);
+  }
+
+  /** The last upload that nobody goes on with. */
+  #left() {
+    const taken = new Set([...this.#all].map((each) => each.id));
+    return this.#remembered().find((each) => !taken.has(each.id));
+  }
+
+  async #discard() {
+    const { id } = this.#left();
+    this.#forget(id);
+    $("#choose").focus();
+    // What stays is swept away by the server one day.
+    await giveUp(id).catch(() => {});
+    if (this.#list.bounded()) this.#list.refresh();
   }
 
   async #check(upload) {
@@ -155,7 +172,8 @@ export class Uploads {
   /** Why it cannot be sent now, if so. */
   #noRoom({ file }) {
     const { stored_bytes: room, upload_bytes: each } = this.#list.limits;
-    if (!room?.limit || room.used + file.size <= room.limit || file.size > each?.limit) return "";
+    // What was begun counts already.
+    if (!room?.limit || room.used + file.size <= room.limit || file.size > each?.limit || this.#known(file)) return "";
     return texts.noRoom(file.size, room.limit - room.used);
   }
 
@@ -210,6 +228,7 @@ export class Uploads {
 
   #identify(upload, id) {
     upload.id = id;
+    this.remind();
     this.#list.identify(upload.row, id);
   }
 
