@@ -105,6 +105,8 @@ class Job:
     upload_metadata: str | None
     result: Stored | None
     duration_seconds: float | None
+    #: Of the waveform beside the MP3; None where there is none.
+    waveform_size_bytes: int | None
     #: What of the recording's own could not come along into the MP3: "tags", "chapters".
     omitted: tuple[str, ...]
     created: int
@@ -126,6 +128,11 @@ class Job:
     def result_key(self) -> str:
         """Key of the MP3 that this row's attempt makes."""
         return result_key(self.id, self.attempt)
+
+    @property
+    def waveform_key(self) -> str:
+        """Key of that MP3's waveform."""
+        return waveform_key(self.id, self.attempt)
 
 
 def new_id() -> str:
@@ -151,9 +158,20 @@ def source_keys(job: Job) -> list[str]:
     return [source_key(job.id, number) for number in range(job.pieces)]
 
 
+def waveform_key(job_id: str, attempt: int) -> str:
+    """Key of the waveform of the MP3 that one attempt makes."""
+    return f"waveforms/{job_id}/{attempt}"
+
+
+def made_keys(job_id: str, attempt: int) -> tuple[str, ...]:
+    """Every key that one attempt can have written."""
+    return result_key(job_id, attempt), waveform_key(job_id, attempt)
+
+
 def blob_keys(job: Job) -> list[str]:
     """Every key that this job can ever have written."""
-    return source_keys(job) + [result_key(job.id, attempt) for attempt in range(1, job.attempt + 1)]
+    made = [key for attempt in range(1, job.attempt + 1) for key in made_keys(job.id, attempt)]
+    return source_keys(job) + made
 
 
 def mp3_name(filename: str) -> str:
@@ -174,12 +192,13 @@ def iso_time(microseconds: int | None) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def describe(job: Job, *, download: str | None = None) -> dict[str, object]:
+def describe(job: Job, *, download: str | None = None, waveform: str | None = None) -> dict[str, object]:
     """The job as JSON for its owner; links are relative to the one origin.
 
     Args:
         job: the row.
         download: signed link of the result, where the caller may make one.
+        waveform: the same of its waveform.
     """
     links = {"self": f"/jobs/{job.id}", "events": f"/jobs/{job.id}/events"}
     if job.state in OPEN:
@@ -188,6 +207,8 @@ def describe(job: Job, *, download: str | None = None) -> dict[str, object]:
         links["retry"] = f"/jobs/{job.id}/retry"
     if job.state is State.SUCCEEDED:
         links["download"] = download or f"/download?fid={job.id}"
+        if job.waveform_size_bytes is not None:
+            links["waveform"] = waveform or f"/download/waveform?fid={job.id}"
     return {
         "id": job.id,
         "filename": job.filename,

@@ -267,7 +267,15 @@ class Jobs:
         """Extend the lease and tell how far the work is; False if the claim is lost."""
         return self._change(_mine(job).values(phase=phase, percent=percent, updated=now(), **_leased()))
 
-    def succeed(self, job: Job, *, result: Stored, duration_seconds: float, omitted: Sequence[str] = ()) -> bool:
+    def succeed(
+        self,
+        job: Job,
+        *,
+        result: Stored,
+        duration_seconds: float,
+        omitted: Sequence[str] = (),
+        waveform: Stored | None = None,
+    ) -> bool:
         """End a claimed run well, its mail owed in the same transaction; False if the claim is lost."""
         return self._finish(
             job,
@@ -277,6 +285,7 @@ class Jobs:
             result_sha256=result.sha256,
             duration_seconds=duration_seconds,
             omitted=list(omitted),
+            waveform_size_bytes=None if waveform is None else waveform.size_bytes,
             sources_until=now() + self._source_kept,
         )
 
@@ -440,7 +449,7 @@ _FRESH: Final[dict[str, Any]] = {
 _SAME: Final = (
     *("id", "owner", "filename", "reason", "run", "attempt", "claims", "phase", "percent", "duration_seconds"),
     *("created", "started", "finished", "expires", "updated", "due", "deleted", "traceparent"),
-    *("source_bytes", "upload_metadata"),
+    *("source_bytes", "upload_metadata", "waveform_size_bytes"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Signed links: whoever holds one may GET and HEAD one job's result until it ends, and nothing else."""
+"""Signed links: whoever holds one may GET and HEAD one job's result and waveform until it ends, and nothing else."""
 
 import time
 from typing import Final
@@ -22,10 +22,16 @@ class Links:
     def __init__(self, key: str) -> None:
         self._serializer = URLSafeSerializer(key, salt="download")
 
-    def make(self, job_id: str, *, seconds: float) -> str:
-        """A relative link that opens the job's result for so many seconds from now."""
+    def make(self, job_id: str, *, seconds: float, path: str = "/download") -> str:
+        """A relative link that opens the job's result for so many seconds from now, and at its other path the waveform.
+
+        Args:
+            job_id: the job's.
+            seconds: how long it holds.
+            path: of what it is a link.
+        """
         signature = self._serializer.dumps([job_id, int(time.time() + seconds)])
-        return "/download?" + urlencode({"fid": job_id, "signature": signature})
+        return f"{path}?" + urlencode({"fid": job_id, "signature": signature})
 
     def check(self, job_id: str, signature: str) -> None:
         """Accept a signature that was made for this job and has not ended.

@@ -91,6 +91,8 @@ jobs = Table(
     Column("duration_seconds", Double),
     # Names of what could not come along; empty where an older program made the result.
     Column("omitted", JSON),
+    # Empty where there is no waveform.
+    Column("waveform_size_bytes", BigInteger),
     # Attempts up to this one have no leftover results any more.
     Column("swept", Integer, nullable=False),
     Column("created", BigInteger, nullable=False),

@@ -26,6 +26,7 @@ from functions.convert.sandbox import Limits
 from functions.convert.tags import read_tag
 from functions.convert.tracks import numbered
 from functions.convert.watch import Bounds, Watch
+from functions.convert.waveform import joined
 
 #: A further encoder is worth its start for so much audio of its own.
 _LEAST_SECONDS: Final = 20.0
@@ -43,6 +44,21 @@ class Made:
     duration_seconds: float
     #: What of the recording's own could not come along; see functions.convert.tags.
     omitted: tuple[str, ...]
+    #: Where its waveform lies (functions.convert.waveform); a recording that was copied has none.
+    waveform: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Written:
+    """An MP3 that has yet to be checked."""
+
+    #: Tells how it went.
+    run: GrowingRun
+    #: How many seconds of sound are in it, None if that is not known.
+    seconds: float | None = None
+    omitted: tuple[str, ...] = ()
+    #: What it was joined of; none if it was copied.
+    runs: tuple[GrowingRun, ...] = ()
 
 
 def encode(
@@ -57,7 +73,7 @@ def encode(
 ) -> Made:
     """Make an MP3 of an audio stream and check it.
 
-    The MP3 is the same, byte for byte, however many processors there are.
+    The MP3 is the same, byte for byte, however many processors there are, and so is its waveform.
 
     Args:
         source: the file, in the private folder that ffmpeg works in.
@@ -97,14 +113,21 @@ def _checked(
     progress: Callable[[int], None],
 ) -> Made:
     watch = partial(Watch, source, options, bounds, stop=stop, progress=progress)
-    run, seconds, omitted = _make(source, target, Settings(options, level=level), Limits(bounds.deadline), watch, share)
+    written = _make(source, target, Settings(options, level=level), Limits(bounds.deadline), watch, share)
+    run = written.run
     if run.ended is None:
         raise Unavailable("ffmpeg could not be run.")
     raise_if_failed(run.ended, run.report, source, options)
     duration = check(
-        source, target, options, run.report, sound_seconds=seconds, most_seconds=bounds.audio_seconds, stop=stop
+        source,
+        target,
+        options,
+        run.report,
+        sound_seconds=written.seconds,
+        most_seconds=bounds.audio_seconds,
+        stop=stop,
     )
-    return Made(duration, omitted)
+    return Made(duration, written.omitted, _draw(written, target.with_suffix(".dat")))
 
 
 def _make(
@@ -116,13 +139,8 @@ def _make(
     share: Share,
     *,
     encode_mp3s: bool = False,
-) -> tuple[GrowingRun, float | None, tuple[str, ...]]:
-    """Write an MP3.
-
-    Returns:
-        The run that tells how that went, how many seconds of sound are in it, if that is known, and what of the
-        recording's own is not.
-    """
+) -> _Written:
+    """Write an MP3."""
     options = settings.options
     first = encoding(source, target.with_suffix(".0"), 0, None, settings)
     watch = watching(first.report)
@@ -130,7 +148,7 @@ def _make(
         start(first)
         header = first.wait_for_header()
         if header is None:
-            return first, None, ()
+            return _Written(first)
         if encode_mp3s or not (first.report.is_mp3 and is_copyable(options)):
             runs = [first]
             for number, frame in enumerate(_parts(watch.expected_seconds(), header, share), 1):
@@ -138,25 +156,41 @@ def _make(
                 runs.append(encoding(source, path, frame, None, replace(settings, rate_hz=header.rate_hz)))
                 start(runs[-1])
             tag = read_tag(source, options, first.report, stop=watch.is_stopped)
-            return (*_joined(runs, target, options, header, tag.data), tag.omitted)
+            return replace(_joined(runs, target, options, header, tag.data), omitted=tag.omitted)
     try:
         tag = read_tag(source, options, first.report, stop=watch.is_stopped)
-        copied = copy(source, target, options, limits=limits, watch=watching(first.report), tag=tag.data)
-        return (*copied, tag.omitted)
+        copied, seconds = copy(source, target, options, limits=limits, watch=watching(first.report), tag=tag.data)
+        return _Written(copied, seconds, tag.omitted)
     except NotMpeg as error:
         _log.info("the sound is encoded although it is an MP3: %s", error)
         return _make(source, target, settings, limits, watching, share, encode_mp3s=True)
 
 
-def _joined(
-    runs: list[GrowingRun], target: Path, options: Options, header: Header, tag: bytes
-) -> tuple[GrowingRun, float | None]:
+def _joined(runs: list[GrowingRun], target: Path, options: Options, header: Header, tag: bytes) -> _Written:
     try:
         last = join(runs, target, tag=tag, quality=quality(options))
     except Apart as apart:
-        return runs[apart.index], None
+        return _Written(runs[apart.index])
     samples = last.samples()
-    return last, None if samples is None else samples / header.rate_hz
+    used = tuple(runs[: runs.index(last) + 1])
+    return _Written(last, None if samples is None else samples / header.rate_hz, runs=used)
+
+
+def _draw(written: _Written, path: Path) -> Path | None:
+    """Write the waveform of an MP3, whose runs have ended; None if there is none, which is no reason to fail."""
+    samples, header = written.run.samples(), written.run.header
+    if not written.runs or samples is None or header is None:
+        return None
+    waveform = joined(written.runs, header.rate_hz, samples)
+    if waveform is None:
+        _log.warning("the waveform could not be made")
+        return None
+    try:
+        path.write_bytes(waveform)
+    except OSError:
+        _log.warning("the waveform could not be written", exc_info=True)
+        return None
+    return path
 
 
 @contextmanager

@@ -5,6 +5,8 @@ codecs are whitelisted, so that playlists cannot name other files or hosts and n
 each flag stands here is told in docs/media.md.
 """
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,13 +32,18 @@ _INPUT_FLAGS: Final = (
     *("-probesize", "10M", "-analyzeduration", "10M"),
     *("-max_pixels", "33554432"),
 )
+_NOTHING_ELSE: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
 #: What LAME takes, the best first: ffmpeg takes the first of those that are equally near.
 _RATES_HZ: Final = "44100|48000|32000|22050|24000|16000|11025|12000|8000"
 _LAYOUTS: Final = {None: "stereo|mono", 1: "mono", 2: "stereo"}
+#: Samples of 16 bits as this machine has them.
+_SAMPLES: Final = "s16le" if sys.byteorder == "little" else "s16be"
+#: Each frame of samples costs by itself; decoders' own are of about a thousand.
+_SAMPLES_AT_ONCE: Final = 8192
 
 
 def encode_command(source: Path, options: Options, *, first_sample: int = 0, level: Level | None = None) -> Command:
-    """The command that writes MP3 frames of the audio stream to standard output.
+    """The command that writes MP3 frames of the audio stream to standard output, and what they are made of aside.
 
     Args:
         source: the file.
@@ -46,13 +53,22 @@ def encode_command(source: Path, options: Options, *, first_sample: int = 0, lev
     """
     scale = quality(options)
     strength = ["-b:a", f"{options.bitrate}k"] if scale is None else ["-q:a", str(scale)]
-    sound = _sound(options)
-    if level is not None:
-        sound += f",{level.filters()},aformat=sample_fmts=fltp"
-    if first_sample:
-        sound += f",atrim=start_sample={first_sample}"
-    codec = ["-af", sound, "-c:a", "libmp3lame", "-reservoir", "0", *strength]
-    return _frames_command(source, options, _window(options), codec)
+    codec = ["-c:a", "libmp3lame", "-reservoir", "0", *strength]
+    begin = f",atrim=start_sample={first_sample}" if first_sample else ""
+    aside = f"{begin},asetnsamples=n={_SAMPLES_AT_ONCE}:p=0"
+    if level is None:
+        # Each from the decoder's frames: the filters in between cost less than handing on what comes of them.
+        stream = ["-map", f"0:{_stream(options)}", "-af"]
+        frames = [*stream, _sound(options) + begin]
+        samples = [*stream, _sound(options, formats=_SAMPLES[:3]) + aside]
+    else:
+        changed = f"[0:{_stream(options)}]{_sound(options)},{level.filters()},aformat=sample_fmts=fltp"
+        # A filter that changes the format alone would be free to change the rate, too.
+        fixed = _sound(replace(options, sample_rate=level.rate_hz), formats=_SAMPLES[:3])
+        filters = f"{changed},asplit[a][b];[a]anull{begin}[frames];[b]{fixed}{aside}[samples]"
+        frames, samples = ["-filter_complex", filters, "-map", "[frames]"], ["-map", "[samples]"]
+    raw = [*_NOTHING_ELSE, "-c:a", f"pcm_{_SAMPLES}", "-flush_packets", "0", "-f", _SAMPLES]
+    return Command(source, (*_frames_command(source, _window(options), frames, codec), *samples, *raw), aside=True)
 
 
 def measure_command(source: Path, options: Options) -> Command:
@@ -61,19 +77,19 @@ def measure_command(source: Path, options: Options) -> Command:
         *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "info", "-progress", "pipe:1"),
         *_INPUT_FLAGS,
         *("-vn", "-sn", "-dn", *_window(options), "-i", f"file:{source}", "-map", f"0:{_stream(options)}"),
-        *("-map_metadata", "-1", "-map_chapters", "-1"),
+        *_NOTHING_ELSE,
         *("-af", f"{_sound(options)},ebur128=peak=true:framelog=verbose", "-f", "null", "-"),
     )
     return Command(source, arguments)
 
 
-def _sound(options: Options) -> str:
-    """The filter that makes of a recording's sound what LAME takes.
+def _sound(options: Options, formats: str = "fltp|s16p|s32p") -> str:
+    """The filter that makes of a recording's sound what LAME takes, or the same in other sample formats.
 
     Written out, so that a conversion of rate, format and channels comes before samples are counted.
     """
     return (
-        f"aformat=sample_fmts=fltp|s16p|s32p:sample_rates={options.sample_rate or _RATES_HZ}"
+        f"aformat=sample_fmts={formats}:sample_rates={options.sample_rate or _RATES_HZ}"
         f":channel_layouts={_LAYOUTS[options.channels]}"
     )
 
@@ -87,22 +103,22 @@ def copy_command(source: Path, options: Options) -> Command:
 
     They are those from its beginning on, up to the chosen end and some more.
     """
-    return _frames_command(source, options, _to(None if options.end is None else options.end + 1), ["-c:a", "copy"])
+    window = _to(None if options.end is None else options.end + 1)
+    return Command(source, _frames_command(source, window, ["-map", f"0:{_stream(options)}"], ["-c:a", "copy"]))
 
 
-def _frames_command(source: Path, options: Options, window: list[str], codec: list[str]) -> Command:
-    arguments = (
+def _frames_command(source: Path, window: list[str], stream: list[str], codec: list[str]) -> tuple[str, ...]:
+    return (
         *("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-loglevel", "verbose"),
         *_INPUT_FLAGS,
         *("-vn", "-sn", "-dn"),
         *window,
         *("-i", f"file:{source}"),
-        *("-map", f"0:{_stream(options)}"),
-        *("-map_metadata", "-1", "-map_chapters", "-1"),
+        *stream,
+        *_NOTHING_ELSE,
         *codec,
         *("-id3v2_version", "0", "-write_xing", "0", "-flush_packets", "0", "-f", "mp3", "pipe:1"),
     )
-    return Command(source, arguments)
 
 
 def _from(seconds: float | None) -> list[str]:

@@ -1,13 +1,14 @@
 """Running a program of ffmpeg's so that nothing outlives its limits, and reading what it says and writes."""
 
+import fcntl
 import os
 import selectors
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -19,6 +20,10 @@ _LINE_BYTES: Final = 4096
 _LOOK_SECONDS: Final = 0.2
 #: What comes in a pause, several times over.
 _PIPE_BYTES: Final = 256 * 1024
+#: Samples come faster than MP3; that much an unprivileged user may have (pipe(7)).
+_WIDE_PIPE_BYTES: Final = 1024 * 1024
+#: What a pipe holds at least where nobody may say so.
+_NARROW_PIPE_BYTES: Final = 16 * 1024
 _PAUSE_SECONDS: Final = 0.05
 #: ffmpeg 5.1 ends with 69 on some files whose whole audio it converted, so the result decides.
 PARTLY_FAILED: Final = 69
@@ -32,6 +37,8 @@ class Command:
 
     source: Path
     arguments: tuple[str, ...]
+    #: Whether it has a second output, to a pipe; its name has yet to follow the arguments.
+    aside: bool = False
 
 
 class Stopped(Exception):
@@ -67,6 +74,17 @@ class Ended:
             raise Unavailable("ffmpeg cannot be started under its limits here.")
 
 
+@dataclass(frozen=True)
+class _Pipe:
+    """A pipe that a program writes to."""
+
+    descriptor: int
+    #: How much it holds, about.
+    room_bytes: int
+    #: Reads some of what has come; how many bytes, 0 at the end. Raises BlockingIOError where there is nothing.
+    read: Callable[[int], int]
+
+
 def run(
     command: Command,
     *,
@@ -74,6 +92,7 @@ def run(
     stop: Callable[[], str | None],
     out: Callable[[bytes], None],
     said: Callable[[str], None],
+    aside: Callable[[int], int] | None = None,
 ) -> Ended:
     """Run a command to its end, in the private folder of its source; call from the thread that outlives it.
 
@@ -83,18 +102,41 @@ def run(
         stop: asked several times a second; a text ends the process group at once.
         out: given standard output, piece by piece.
         said: given each line of standard error, from another thread.
+        aside: for a command that has a second output: reads some of what has come by the descriptor that it is given;
+            how many bytes, 0 at the end. Raises BlockingIOError where there is nothing right now.
     """
-    folder = command.source.parent
-    process = subprocess.Popen(
-        confined(command.arguments, command.source, limits),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=folder,
-        env=_environment(folder),
-        start_new_session=True,
-        pipesize=_PIPE_BYTES,
-    )
+    folder, arguments = command.source.parent, command.arguments
+    with ExitStack() as opened, ExitStack() as theirs:
+        pipes, handed_on = list[_Pipe](), list[int]()
+        if aside is not None:
+            ours, name, room_bytes = _wide_pipe(opened, theirs)
+            pipes.append(_Pipe(ours, room_bytes, aside))
+            arguments, handed_on = (*arguments, f"pipe:{name}"), [name]
+        process = subprocess.Popen(
+            confined(arguments, command.source, limits),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env=_environment(folder),
+            start_new_session=True,
+            pipesize=_PIPE_BYTES,
+            pass_fds=handed_on,
+        )
+        theirs.close()
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        pipes.append(_Pipe(process.stdout.fileno(), _PIPE_BYTES, _reading(out)))
+        return _attend(process, pipes, limits, stop, said)
+
+
+def _attend(
+    process: subprocess.Popen[bytes],
+    pipes: Sequence[_Pipe],
+    limits: Limits,
+    stop: Callable[[], str | None],
+    said: Callable[[str], None],
+) -> Ended:
+    """Read what a process writes and says until it ends or has to, and end it."""
     started = True
 
     def line(text: str) -> None:
@@ -105,7 +147,7 @@ def run(
     reader = threading.Thread(target=_drain, args=(process.stderr, line), daemon=True)
     reader.start()
     try:
-        stopped = _follow(process, limits.deadline, stop, out)
+        stopped = _follow(process, pipes, limits.deadline, stop)
     finally:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -115,34 +157,71 @@ def run(
     return Ended(process.returncode, stopped, started)
 
 
+def _wide_pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int, int]:
+    """Make a pipe that holds much, where that is allowed: the ends to read and to write, and how much it holds."""
+    read, write = os.pipe()
+    ours.callback(os.close, read)
+    theirs.callback(os.close, write)
+    room_bytes = _NARROW_PIPE_BYTES
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):
+            # Beyond what all pipes of a user may hold it stays as it is.
+            fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _WIDE_PIPE_BYTES)
+        room_bytes = fcntl.fcntl(read, fcntl.F_GETPIPE_SZ)
+    return read, write, room_bytes
+
+
+def _reading(out: Callable[[bytes], None]) -> Callable[[int], int]:
+    def read(descriptor: int) -> int:
+        chunk = os.read(descriptor, _PIPE_BYTES)
+        if chunk:
+            out(chunk)
+        return len(chunk)
+
+    return read
+
+
 def _follow(
-    process: subprocess.Popen[bytes],
-    deadline: float | None,
-    stop: Callable[[], str | None],
-    out: Callable[[bytes], None],
+    process: subprocess.Popen[bytes], pipes: Sequence[_Pipe], deadline: float | None, stop: Callable[[], str | None]
 ) -> str | None:
-    """Read standard output until the process ends or has to; return why it has to."""
-    stdout = process.stdout
-    assert stdout is not None  # noqa: S101 - it is a pipe
-    os.set_blocking(stdout.fileno(), False)
-    began = time.monotonic()
+    """Read from pipes until the process ends or has to; return why it has to."""
+    began, pause = time.monotonic(), _PAUSE_SECONDS
     with selectors.DefaultSelector() as selector:
-        selector.register(stdout, selectors.EVENT_READ)
+        for pipe in pipes:
+            os.set_blocking(pipe.descriptor, False)
+            selector.register(pipe.descriptor, selectors.EVENT_READ, pipe)
         while True:
-            if selector.select(_LOOK_SECONDS):
-                chunk = stdout.read(_PIPE_BYTES)
-                if chunk == b"":
-                    process.wait(None if deadline is None else max(1.0, deadline - time.monotonic()))
-                    return None
-                if chunk:
-                    out(chunk)
-                    # Waking up for every piece costs a percent; short recordings have no time to wait.
-                    time.sleep(min(_PAUSE_SECONDS, (time.monotonic() - began) / 20))
+            fullest = 0.0
+            for key, _ in selector.select(_LOOK_SECONDS):
+                size_bytes, ended = _empty(key.data)
+                fullest = max(fullest, size_bytes / key.data.room_bytes)
+                if ended:
+                    selector.unregister(key.fd)
+            if not selector.get_map():
+                process.wait(None if deadline is None else max(1.0, deadline - time.monotonic()))
+                return None
+            if fullest:
+                # Waking up for every piece costs a percent; but nobody shall wait for us, and short recordings have
+                # no time to wait.
+                pause = pause / 2 if fullest > 0.5 else min(_PAUSE_SECONDS, 2 * pause)
+                time.sleep(min(pause, (time.monotonic() - began) / 20))
             reason = stop()
             if reason is not None:
                 return reason
             if deadline is not None and time.monotonic() > deadline:
                 return "timed_out"
+
+
+def _empty(pipe: _Pipe) -> tuple[int, bool]:
+    """Read what a pipe holds; how many bytes, and whether that was the end."""
+    size_bytes = 0
+    with suppress(BlockingIOError):
+        while size_bytes < pipe.room_bytes:
+            piece_bytes = pipe.read(pipe.descriptor)
+            if not piece_bytes:
+                return size_bytes, True
+            size_bytes += piece_bytes
+    return size_bytes, False
 
 
 class Lines:

@@ -14,6 +14,7 @@ from functions.convert.mpeg import Header, Splitter, header, samples_per_frame
 from functions.convert.process import Command, Ended, run
 from functions.convert.report import Report
 from functions.convert.sandbox import Limits
+from functions.convert.waveform import Peaks, windows_per_frame
 
 _READ_BYTES: Final = 256 * 1024
 #: Whoever reads a run is woken for that much at least: each time costs, and sooner it needs nothing.
@@ -76,7 +77,7 @@ class GrowingRun:
     """A run that is being made, as functions.convert.joining.Run; one thread makes it, another may read it.
 
     Args:
-        command: the ffmpeg that writes its frames to standard output.
+        command: the ffmpeg that writes its frames to standard output, and maybe what they are made of aside.
         target: where the frames go.
         first_frame: number of the first frame that is not for warming up.
         first_sample: number of the first sample of the first frame.
@@ -102,6 +103,8 @@ class GrowingRun:
         self.header: Header | None = None
         #: Frames that have come.
         self.made = 0
+        #: Of the samples that come aside, from those of the very first frame on; None where none do.
+        self.peaks = Peaks() if command.aside else None
         self._command = command
         self._target = target
         self._first_sample = first_sample
@@ -140,6 +143,7 @@ class GrowingRun:
                     stop=lambda: "enough" if self._is_enough() else stop(),
                     out=out,
                     said=self.report.read,
+                    aside=None if self.peaks is None else self.peaks.read,
                 )
         finally:
             with self._changed:
@@ -172,7 +176,12 @@ class GrowingRun:
     @property
     def reached(self) -> int:
         """Number of the frame that comes next."""
-        return max(0, self.first_frame - WARM_UP) + self.made
+        return self.begins + self.made
+
+    @property
+    def begins(self) -> int:
+        """Number of the very first frame, which may be for warming up."""
+        return max(0, self.first_frame - WARM_UP)
 
     def wait_for_header(self) -> Header | None:
         """The header, as soon as there is a frame; None if it ends without any.
@@ -190,6 +199,8 @@ class GrowingRun:
         with self._changed:
             if self.header is None:
                 self.header = header(frames)
+                if self.peaks is not None:
+                    self.peaks.begin(self.header)
             self.made += count
             self._size_bytes = stream.tell()
             self._changed.notify_all()
@@ -200,4 +211,14 @@ class GrowingRun:
             return self._size_bytes > size_bytes
 
     def _is_enough(self) -> bool:
-        return self._closed or (self._wanted is not None and self.made >= self._wanted)
+        enough = self._closed or (self._wanted is not None and self.made >= self._wanted)
+        return enough and self._is_drawn()
+
+    def _is_drawn(self) -> bool:
+        """Whether the peaks have come up to where those of the next run begin.
+
+        A run is closed no sooner than the next one's first frame is made, and that one knows WARM_UP frames before it.
+        """
+        if self.peaks is None or self.header is None or self.peaks.too_many:
+            return True
+        return len(self.peaks) >= (self.made - WARM_UP) * windows_per_frame(self.header.rate_hz)

@@ -24,7 +24,7 @@ from functions.convert.heartbeat import Heartbeat
 from functions.convert.process import Stopped
 from functions.convert.processors import processors
 from functions.convert.slots import slots
-from functions.convert.transfer import drop, fetch, store
+from functions.convert.transfer import drop, fetch, store, store_waveform
 from functions.convert.watch import Bounds
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Converter:
         """Work on a claimed job; whether the row now says how it ended."""
         with Heartbeat(self._jobs, job) as heartbeat:
             try:
-                made, result = self._work(job, began, heartbeat)
+                made, result, waveform = self._work(job, began, heartbeat)
             except Failed as failed:
                 heartbeat.stop()
                 return self._failed(job, failed.reason)
@@ -126,7 +126,9 @@ class Converter:
                 raise Unavailable("The conversion broke off.", retry_after_seconds=5) from error
             heartbeat.stop()
             crash_point("stored-not-marked", self._terms.crash_at)
-            if not self._jobs.succeed(job, result=result, duration_seconds=made.duration_seconds, omitted=made.omitted):
+            if not self._jobs.succeed(
+                job, result=result, duration_seconds=made.duration_seconds, omitted=made.omitted, waveform=waveform
+            ):
                 return self._lost(job)
         crash_point("marked-not-replied", self._terms.crash_at)
         _log.info(
@@ -134,7 +136,7 @@ class Converter:
         )
         return True
 
-    def _work(self, job: Job, began: float, heartbeat: Heartbeat) -> tuple[Made, Stored]:
+    def _work(self, job: Job, began: float, heartbeat: Heartbeat) -> tuple[Made, Stored, Stored | None]:
         with self._folder() as folder:
             source, target = folder / "source", folder / "result.mp3"
             deadline = self._deadline(began, kept_back=_AFTER_FFMPEG_SECONDS)
@@ -163,7 +165,11 @@ class Converter:
             )
             heartbeat.tell("storing", 99)
             ahead.done(1)
-            return made, store(job, target, blobs=self._blobs, check=self._check(heartbeat, self._deadline(began)))
+            check = self._check(heartbeat, self._deadline(began))
+            result = store(job, target, blobs=self._blobs, check=check)
+            if made.waveform is None:
+                return made, result, None
+            return made, result, store_waveform(job, made.waveform, blobs=self._blobs, check=check)
 
     def _check(self, heartbeat: Heartbeat, deadline: float | None) -> Callable[[], None]:
         """What fetching and storing are asked: whether they have to end."""

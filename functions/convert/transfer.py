@@ -1,5 +1,6 @@
 """Sources out of the store and results into it: work that ends when it must, whatever the store does."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from functions.common.blobs import chunks
 from functions.common.errors import ServiceError, Unavailable
-from functions.common.job import Job, Stored, mp3_name, source_key
+from functions.common.job import Job, Stored, made_keys, mp3_name, source_key
 
 if TYPE_CHECKING:
     from functions.common.blobs import Blobs
@@ -23,6 +24,7 @@ T = TypeVar("T")
 _LOOK_SECONDS: Final = 0.25
 #: How long the removal of a result is waited for; what it leaves, recover removes.
 _DROP_SECONDS: Final = 2.0
+_log = logging.getLogger(__name__)
 
 
 class Abandoned(Exception):
@@ -64,11 +66,23 @@ def store(job: Job, path: Path, *, blobs: "Blobs", check: Callable[[], None]) ->
         StorageFull: there is no room.
         Unavailable: the store cannot be reached.
     """
+    return _store(job.result_key, path, mp3_name(job.filename), blobs=blobs, check=check)
 
+
+def store_waveform(job: Job, path: Path, *, blobs: "Blobs", check: Callable[[], None]) -> Stored | None:
+    """Store that MP3's waveform; None if the store does not take it, for which no MP3 is held back."""
+    try:
+        return _store(job.waveform_key, path, None, blobs=blobs, check=check)
+    except ServiceError:
+        _log.warning("the waveform could not be stored", exc_info=True)
+        return None
+
+
+def _store(key: str, path: Path, file_name: str | None, *, blobs: "Blobs", check: Callable[[], None]) -> Stored:
     def work(wanted: Callable[[], None]) -> Stored:
         digest = sha256()
         size_bytes = 0
-        with path.open("rb") as stream, blobs.create(job.result_key, file_name=mp3_name(job.filename)) as writer:
+        with path.open("rb") as stream, blobs.create(key, file_name=file_name) as writer:
             for chunk in chunks(stream):
                 wanted()
                 digest.update(chunk)
@@ -80,7 +94,7 @@ def store(job: Job, path: Path, *, blobs: "Blobs", check: Callable[[], None]) ->
             wanted()
         except Abandoned:
             # Whoever left may have removed it before it was there.
-            blobs.delete(job.result_key)
+            blobs.delete(key)
             raise
         return Stored(size_bytes, digest.hexdigest())
 
@@ -88,15 +102,19 @@ def store(job: Job, path: Path, *, blobs: "Blobs", check: Callable[[], None]) ->
 
 
 def drop(job: Job, *, blobs: "Blobs") -> None:
-    """Remove the MP3 of this attempt, if there is one and the store does it soon."""
+    """Remove what this attempt has stored, if the store does it soon."""
     ends = time.monotonic() + _DROP_SECONDS
 
     def check() -> None:
         if time.monotonic() > ends:
             raise Unavailable
 
+    def delete(_wanted: Callable[[], None]) -> None:
+        for key in made_keys(job.id, job.attempt):
+            blobs.delete(key)
+
     with suppress(ServiceError):
-        _watched(lambda _wanted: blobs.delete(job.result_key), check)
+        _watched(delete, check)
 
 
 def _watched(work: Callable[[Callable[[], None]], T], check: Callable[[], None]) -> T:

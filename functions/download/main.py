@@ -1,10 +1,10 @@
-"""download over HTTP: GET and HEAD /download, whole or by range, for the owner or by signed link."""
+"""download over HTTP: an MP3 or its waveform, whole or by range, for the owner or by signed link."""
 
 import re
 import socket
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from flask import Request, Response
 from werkzeug.exceptions import HTTPException, PreconditionFailed
@@ -31,7 +31,8 @@ def download(request: Request) -> Response:
     return dispatch(_ROUTES, request)
 
 
-def _download(request: Request) -> Response:
+def _job(request: Request) -> Job:
+    """The job that a request may have the MP3 of."""
     from functions.download import service
 
     made = backends()
@@ -46,30 +47,69 @@ def _download(request: Request) -> Response:
         made.links.check(job_id, signature)
     job = service.find(job_id, owner=owner, jobs=made.jobs)
     logs.add(job=job.id)
+    return job
+
+
+def _download(request: Request) -> Response:
+    from functions.download import service
+
+    made, job = backends(), _job(request)
     stream = service.open_result(job, blobs=made.blobs)
     if request.method == "GET" and made.config.download_redirect:
         address = made.blobs.address(job.result_key, seconds=API_LINK_SECONDS)
         if address is not None:
             stream.close()
             return Response(status=307, headers={"Location": address, "Cache-Control": "no-store"})
+    result = cast("Stored", job.result)
+    return _sent(
+        stream,
+        request,
+        job,
+        mimetype="audio/mpeg",
+        name=mp3_name(job.filename),
+        etag=result.sha256,
+        size_bytes=result.size_bytes,
+    )
+
+
+def _waveform(request: Request) -> Response:
+    from functions.download import service
+
+    job = _job(request)
+    # Never by an address of the store's own: the page's script asks, and may ask nobody but us.
+    stream = service.open_waveform(job, blobs=backends().blobs)
+    return _sent(
+        stream,
+        request,
+        job,
+        mimetype="application/octet-stream",
+        name=f"{mp3_name(job.filename)}.dat",
+        # A job that succeeded stays as it is, so whatever tells its MP3 tells its waveform.
+        etag=f"{cast('Stored', job.result).sha256}-waveform",
+        size_bytes=cast(int, job.waveform_size_bytes),
+    )
+
+
+def _sent(
+    stream: BinaryIO, request: Request, job: Job, *, mimetype: str, name: str, etag: str, size_bytes: int
+) -> Response:
     response = send_file(
         stream,
         _conditions(request),
-        mimetype="audio/mpeg",
+        mimetype=mimetype,
         as_attachment=True,
-        download_name=mp3_name(job.filename),
+        download_name=name,
         last_modified=(job.finished or 0) / MICROSECONDS,
-        etag=cast("Stored", job.result).sha256,
+        etag=etag,
         conditional=False,
         max_age=0,
         response_class=Response,
     )
-    return _ranged(cast(Response, response), request, job)
+    return _ranged(cast(Response, response), request, size_bytes)
 
 
-def _ranged(response: Response, request: Request, job: Job) -> Response:
+def _ranged(response: Response, request: Request, size_bytes: int) -> Response:
     """Answer conditions and ranges (RFC 9110, sections 13 and 14), and end in time."""
-    size_bytes = cast("Stored", job.result).size_bytes
     response.content_length = size_bytes
     response.headers["Cache-Control"] = "private, no-cache"
     file = cast(FileWrapper, response.response)
@@ -120,4 +160,10 @@ def _conditions(request: Request) -> dict[str, object]:
     return {name: value for name, value in request.environ.items() if name not in left_out}
 
 
-_ROUTES = Map([Rule("/download", endpoint=_download, methods=["GET"])], merge_slashes=False)
+_ROUTES = Map(
+    [
+        Rule("/download", endpoint=_download, methods=["GET"]),
+        Rule("/download/waveform", endpoint=_waveform, methods=["GET"]),
+    ],
+    merge_slashes=False,
+)

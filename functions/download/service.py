@@ -1,4 +1,4 @@
-"""Opening a finished MP3 for whoever may have it."""
+"""Opening a finished MP3, or its waveform, for whoever may have it."""
 
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import UUID
@@ -49,3 +49,18 @@ def open_result(job: Job, *, blobs: "Blobs") -> BinaryIO:
         return blobs.open(job.result_key)
     except BlobMissing as error:
         raise Gone("The MP3 is no longer stored; upload the video again.", state=job.state.value) from error
+
+
+def open_waveform(job: Job, *, blobs: "Blobs") -> BinaryIO:
+    """Open the waveform of a job's MP3; seekable.
+
+    Raises:
+        NotFound: it has none.
+        Gone: the row promises it, but it is not stored any more.
+    """
+    if job.waveform_size_bytes is None:
+        raise NotFound
+    try:
+        return blobs.open(job.waveform_key)
+    except BlobMissing as error:
+        raise Gone("The waveform is no longer stored; upload the video again.", state=job.state.value) from error

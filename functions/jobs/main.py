@@ -122,7 +122,12 @@ def _describe(job: Job) -> dict[str, object]:
         return describe(job)
     from functions.common.links import API_LINK_SECONDS
 
-    return describe(job, download=backends().links.make(job.id, seconds=API_LINK_SECONDS))
+    links = backends().links
+    return describe(
+        job,
+        download=links.make(job.id, seconds=API_LINK_SECONDS),
+        waveform=links.make(job.id, seconds=API_LINK_SECONDS, path="/download/waveform"),
+    )
 
 
 _ROUTES = Map(

@@ -10,7 +10,7 @@ from cloudevents.http import CloudEvent
 
 from functions.common import events
 from functions.common.errors import ServiceError, Unavailable
-from functions.common.job import OPEN, Job, State, blob_keys, result_key, source_keys
+from functions.common.job import OPEN, Job, State, blob_keys, made_keys, source_keys
 from functions.recover.overdue import Overdue
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Recovery:
 
     def _sweep(self, unswept: tuple[Job, list[int]]) -> None:
         job, attempts = unswept
-        if self._delete(result_key(job.id, attempt) for attempt in attempts):
+        if self._delete(key for attempt in attempts for key in made_keys(job.id, attempt)):
             self._overdue.swept(job, attempts[-1])
 
     def _bury(self, job: Job) -> None:

@@ -1,4 +1,4 @@
-"""GET and HEAD /download: whole, by range, under conditions, by signed link; and who gets nothing."""
+"""GET and HEAD /download, and of a waveform: whole, by range, under conditions, by signed link; who gets nothing."""
 
 import json
 import subprocess
@@ -16,6 +16,7 @@ from functions.common.links import Links
 from tests.media.encode import encode
 from tests.support.serving import Api, Served, eventually
 from tests.support.traces import blobs
+from tests.support.waveform import read
 from tests.support.wire import Wire
 
 _NAME = 'Ünser Urlaub 日本 \U0001f3ac; "1" 100%.mp4'
@@ -158,6 +159,8 @@ def test_a_signed_link_opens_nothing_else(server: Served, owner: Api, job: dict[
         assert nobody.call(method, f"{path}?{query}").status_code == 401
     for method in ("POST", "PUT", "DELETE"):
         assert nobody.call(method, f"/download?{query}").status_code == 405
+        assert nobody.call(method, f"/download/waveform?{query}").status_code == 405
+    assert nobody.call("GET", f"/download/source?{query}").status_code == 404
     assert owner.download(job["id"]) == mp3
 
 
@@ -186,6 +189,13 @@ def test_no_refusal_tells_whether_a_job_exists(
     refusals = {
         "another's job": stranger.call("GET", f"/download?fid={job_id}"),
         "another's job as id=": stranger.call("GET", f"/download?id={job_id}"),
+        "another's waveform": stranger.call("GET", f"/download/waveform?fid={job_id}"),
+        "a waveform by a link for another job": nobody.call(
+            "GET", f"/download/waveform?fid={other['id']}&signature={signature}"
+        ),
+        "a waveform by a link that is over": nobody.call(
+            "GET", _signed(server, job_id, seconds=-1).replace("/download?", "/download/waveform?")
+        ),
         "no id": stranger.call("GET", "/download"),
         "no job's id": stranger.call("GET", "/download?fid=../../etc/passwd"),
         "a NUL": stranger.call("GET", "/download?fid=%00"),
@@ -206,9 +216,10 @@ def test_no_refusal_tells_whether_a_job_exists(
 def test_without_token_or_link_there_is_nothing(server: Served, job: dict[str, Any]) -> None:
     """A bare id opens nothing, whether the job exists or not."""
     for job_id in (job["id"], _NOBODYS):
-        answer = Api(server.url).call("GET", f"/download?fid={job_id}")
-        assert answer.status_code == 401
-        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        for path in ("/download", "/download/waveform"):
+            answer = Api(server.url).call("GET", f"{path}?fid={job_id}")
+            assert answer.status_code == 401
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 def test_what_is_not_ready_is_409_with_the_state(api: Api, long_audio: Path) -> None:
@@ -238,6 +249,61 @@ def test_an_mp3_that_is_no_longer_stored_is_410(server: Served, api: Api, video:
         path.unlink()
     answer = api.call("GET", f"/download?fid={job_id}")
     assert (answer.status_code, answer.headers["Content-Type"]) == (410, "application/problem+json")
+
+
+def test_the_waveform_is_the_mp3s(job: dict[str, Any], owner: Api) -> None:
+    """Its owner gets the whole of it, with its length, type and ETag; it is as long as the MP3."""
+    answer = owner.call("GET", f"/download/waveform?fid={job['id']}")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/octet-stream")
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+    waveform = read(answer.content)
+    assert waveform.seconds == pytest.approx(job["duration_seconds"], abs=0.02)
+    assert max(waveform.heights()) > 5
+    headers = {"If-None-Match": answer.headers["ETag"]}
+    assert owner.call("GET", f"/download/waveform?fid={job['id']}", headers=headers).status_code == 304
+    assert answer.headers["ETag"] != _get(owner, job, "HEAD").headers["ETag"]
+    headers = {"Range": "bytes=0-23"}
+    assert owner.call("GET", f"/download/waveform?fid={job['id']}", headers=headers).content == answer.content[:24]
+
+
+def test_head_tells_of_the_waveform(job: dict[str, Any], owner: Api) -> None:
+    """HEAD has the headers of GET, and no body."""
+    got, told = (owner.call(method, f"/download/waveform?id={job['id']}") for method in ("GET", "HEAD"))
+    assert (told.status_code, told.content) == (200, b"")
+    for name in ("Content-Length", "Content-Type", "ETag", "Last-Modified", "Content-Disposition", "Accept-Ranges"):
+        assert told.headers[name] == got.headers[name]
+
+
+def test_a_signed_link_opens_the_waveform_too(server: Served, job: dict[str, Any], owner: Api) -> None:
+    """The job's link to its waveform needs no token; the link to the MP3 has as good a signature."""
+    nobody, links = Api(server.url), job["links"]
+    waveform = owner.call("GET", f"/download/waveform?fid={job['id']}").content
+    assert links["waveform"].startswith(f"/download/waveform?fid={job['id']}&signature=")
+    assert nobody.call("GET", links["waveform"]).content == waveform
+    assert nobody.call("HEAD", links["waveform"]).headers["Content-Length"] == str(len(waveform))
+    signature = links["download"].partition("signature=")[2]
+    assert nobody.call("GET", f"/download/waveform?fid={job['id']}&signature={signature}").content == waveform
+
+
+def test_a_copy_has_no_waveform(api: Api, tmp_path: Path) -> None:
+    """An MP3 that was taken over has no link to one, and the answer is that of a job that does not exist."""
+    source = encode(tmp_path / "a.mp3", "-f", "lavfi", "-i", "sine=duration=2", "-c:a", "libmp3lame")
+    job = api.ended(api.upload_id(source))
+    assert (job["state"], "waveform" in job["links"]) == ("succeeded", False)
+    refused = api.call("GET", f"/download/waveform?fid={job['id']}")
+    assert _without_id(refused) == _without_id(api.call("GET", f"/download?fid={_NOBODYS}"))
+    assert api.call("GET", f"/download?fid={job['id']}").status_code == 200
+
+
+def test_a_waveform_that_is_not_ready_or_not_stored(server: Served, api: Api, silent_video: Path, video: Path) -> None:
+    """Of a job that failed the answer is the MP3's own; of one whose blob is gone it is 410."""
+    failed = api.ended(api.upload_id(silent_video))
+    assert api.call("GET", f"/download/waveform?fid={failed['id']}").json()["reason"] == "no_audio"
+    job_id = api.upload_id(video)
+    api.ended(job_id)
+    (stored,) = blobs(server.state, f"waveforms/{job_id}")
+    stored.unlink()
+    assert api.call("GET", f"/download/waveform?fid={job_id}").status_code == 410
 
 
 @pytest.fixture(scope="module")

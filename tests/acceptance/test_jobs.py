@@ -112,6 +112,7 @@ def test_one_job_tells_its_whole_story(api: Api, video: Path) -> None:
     assert job["created"] <= job["started"] <= job["finished"] < job["expires"]
     assert job["links"]["self"] == f"/jobs/{job['id']}"
     assert job["links"]["download"].startswith(f"/download?fid={job['id']}&signature=")
+    assert job["links"]["waveform"].startswith(f"/download/waveform?fid={job['id']}&signature=")
     assert "cancel" not in job["links"]
     assert "retry" not in job["links"]
 
@@ -307,10 +308,11 @@ def test_what_succeeded_or_runs_cannot_be_run_again(api: Api, video: Path, runni
 def test_a_deleted_job_is_gone_with_its_files(server: Served, api: Api, video: Path) -> None:
     """After DELETE every path says 404, links made before included, and no blob is left."""
     job_id = api.upload_id(video)
-    link = api.ended(job_id)["links"]["download"]
-    assert len(blobs(server.state, f"videos/{job_id}") + blobs(server.state, f"mp3s/{job_id}")) == 2
+    links = api.ended(job_id)["links"]
+    folders = (f"videos/{job_id}", f"mp3s/{job_id}", f"waveforms/{job_id}")
+    assert [len(blobs(server.state, folder)) for folder in folders] == [1, 1, 1]
     assert api.call("DELETE", f"/jobs/{job_id}").status_code == 204
-    assert blobs(server.state, f"videos/{job_id}") + blobs(server.state, f"mp3s/{job_id}") == []
+    assert [len(blobs(server.state, folder)) for folder in folders] == [0, 0, 0]
     for method, path in (
         ("GET", f"/jobs/{job_id}"),
         ("GET", f"/jobs/{job_id}/events"),
@@ -318,7 +320,9 @@ def test_a_deleted_job_is_gone_with_its_files(server: Served, api: Api, video: P
         ("POST", f"/jobs/{job_id}/retry"),
         ("DELETE", f"/jobs/{job_id}"),
         ("GET", f"/download?fid={job_id}"),
-        ("GET", link),
+        ("GET", f"/download/waveform?fid={job_id}"),
+        ("GET", links["download"]),
+        ("GET", links["waveform"]),
     ):
         assert api.call(method, path).status_code == 404, path
     assert api.call("GET", "/jobs").json()["jobs"] == []

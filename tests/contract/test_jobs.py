@@ -441,8 +441,10 @@ def test_heartbeat(rig: Rig) -> None:
 def test_succeed(rig: Rig) -> None:
     """A success stores the result, ends the lease, owes one mail, and says how long source and result are kept."""
     job = rig.converting()
-    assert rig.jobs.succeed(job, result=RESULT, duration_seconds=12.5, omitted=["chapters"])
+    waveform = Stored(300, "ef" * 32)
+    assert rig.jobs.succeed(job, result=RESULT, duration_seconds=12.5, omitted=["chapters"], waveform=waveform)
     ended, row = rig.read(job.id), rig.sure_row(job.id)
+    assert (job.waveform_size_bytes, ended.waveform_size_bytes) == (None, 300)
     assert (job.omitted, ended.omitted) == ((), ("chapters",))
     assert (ended.state, ended.result, ended.duration_seconds, ended.percent) == (State.SUCCEEDED, RESULT, 12.5, 100)
     assert (ended.phase, row["lease_until"], row["rounds"]) == (None, None, 0)

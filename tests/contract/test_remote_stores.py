@@ -263,12 +263,14 @@ def test_a_mongodb_server_that_hangs(mongo: MongoPlace) -> None:
 
 
 def test_how_files_lie(mongo: MongoPlace) -> None:
-    """Sources are in `videos`, results in `mp3s`; each has an ObjectId, our key as its name, and whole chunks."""
+    """Sources are in `videos`, what is made in `mp3s`; each has an ObjectId, our key as its name, and whole chunks."""
     blobs = mongo.make()
-    for key in (KEY, KEY.replace("videos", "mp3s"), KEY.replace("videos", "other")):
+    places = {"videos": "videos", "mp3s": "mp3s", "waveforms": "mp3s", "other": "blobs"}
+    for word, place in places.items():
+        key = KEY.replace("videos", word)
         put(blobs, DATA, key=key)
-        database = mongo.database({"videos": "videos", "mp3s": "mp3s"}.get(key.partition("/")[0], "blobs"))
-        [file] = database["fs.files"].find({})
+        database = mongo.database(place)
+        [file] = database["fs.files"].find({"filename": key})
         assert (type(file["_id"]), file["filename"]) == (ObjectId, key)
         assert (file["length"], file["chunkSize"]) == (len(DATA), CHUNK_BYTES)
         parts = sorted(database["fs.chunks"].find({"files_id": file["_id"]}), key=lambda chunk: int(chunk["n"]))

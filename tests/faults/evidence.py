@@ -51,6 +51,11 @@ def mp3s(state: Path, job_id: str) -> list[str]:
     return [path.name for path in blobs(state, f"mp3s/{job_id}")]
 
 
+def waveforms(state: Path, job_id: str) -> list[str]:
+    """The attempts whose waveform is stored."""
+    return [path.name for path in blobs(state, f"waveforms/{job_id}")]
+
+
 def quiet(state: Path, *, seconds: float = 20) -> None:
     """Wait until every job has ended and no event is owed any more."""
     busy = """SELECT id FROM jobs WHERE deleted IS NULL

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from mutagen import MutagenError
 from mutagen.mp3 import MP3
 
-from tests.faults.evidence import litter, mailed, mp3s, sources
+from tests.faults.evidence import litter, mailed, mp3s, sources, waveforms
 from tests.faults.programs import commands_naming
 from tests.support.serving import Api
 from tests.support.traces import rows
@@ -51,6 +51,8 @@ def _faults(state: Path, api: Api, job: Mapping[str, Any], seconds: float | None
     if job["state"] != "succeeded" or job["run"] != 1:
         return [f"ended {job['state']} ({job['reason']}) in run {job['run']} after {job['claims']} claims"]
     faults = []
+    if waveforms(state, job["id"]) not in ([], [str(job["attempt"])]):
+        faults.append(f"has the waveforms of attempts {waveforms(state, job['id'])}, the row says {job['attempt']}")
     if mp3s(state, job["id"]) != [str(job["attempt"])]:
         faults.append(f"has the MP3s of attempts {mp3s(state, job['id'])}, the row says {job['attempt']}")
     if sources(state, job["id"]) != ["0"]:

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from functions.common.crash import POINTS
-from tests.faults.evidence import litter, mail_row, message_ids, mp3s, quiet, row, sources
+from tests.faults.evidence import litter, mail_row, message_ids, mp3s, quiet, row, sources, waveforms
 from tests.faults.programs import commands_naming
 from tests.media.encode import encode, sound
 from tests.support.serving import Served, eventually
@@ -57,10 +57,10 @@ def test_what_was_promised_is_done_at_once_after_a_crash(point: str, tmp_path: P
         quiet(state, seconds=AT_ONCE_SECONDS)
         assert len(api.download(job_id)) == ended["size_bytes"]
     if point == "stored-not-marked":
-        assert mp3s(state, job_id) == ["1", "2"]
+        assert mp3s(state, job_id) == waveforms(state, job_id) == ["1", "2"]
         with Served(state):  # a start is a sweep, which removes what the crashed attempt stored
             pass
-    assert mp3s(state, job_id) == [str(row(state, job_id)["attempt"])]
+    assert mp3s(state, job_id) == waveforms(state, job_id) == [str(row(state, job_id)["attempt"])]
     assert len(blobs(state, "mp3s")) == 1
     assert sources(state, job_id) == ["0"]
     assert litter(state) == []

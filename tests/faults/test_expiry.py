@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from functions.common.job import Piece, result_key, source_key
-from tests.faults.evidence import mp3s, sources
+from functions.common.job import Piece, made_keys, source_key
+from tests.faults.evidence import mp3s, sources, waveforms
 from tests.faults.rig import Rig, ping
 from tests.faults.sink import Sink
 from tests.support.serving import Served
@@ -43,7 +43,7 @@ def store_away(rig: Rig) -> Iterator[None]:
 
 def stored(rig: Rig, job_id: str) -> list[str]:
     """The blobs of a job."""
-    return sources(rig.state, job_id) + mp3s(rig.state, job_id)
+    return sources(rig.state, job_id) + mp3s(rig.state, job_id) + waveforms(rig.state, job_id)
 
 
 def exists(rig: Rig, job_id: str) -> bool:
@@ -51,15 +51,21 @@ def exists(rig: Rig, job_id: str) -> bool:
     return bool(rows(rig.state, "SELECT id FROM jobs WHERE id = ?", job_id))
 
 
+def store_made(rig: Rig, job_id: str, attempt: int) -> None:
+    """Store an attempt's MP3 and its waveform."""
+    for key in made_keys(job_id, attempt):
+        rig.put(key, b"of an attempt")
+
+
 def tried_three_times(rig: Rig) -> str:
     """A job whose third attempt succeeded after two that stored a result and were lost."""
     job_id = rig.queued()
     for attempt in (1, 2):
         job = rig.claim(job_id)
-        rig.put(result_key(job_id, attempt), b"an MP3 of nobody")
+        store_made(rig, job_id, attempt)
         assert rig.jobs.give_back(job)
     job = rig.claim(job_id)
-    rig.put(job.result_key, b"the MP3")
+    store_made(rig, job_id, 3)
     result = job.sources[0]
     assert rig.jobs.succeed(job, result=result, duration_seconds=1.0)
     return job_id
@@ -109,16 +115,17 @@ def test_the_source_of_a_success_goes_after_a_day(rig: Rig, recover: Served) -> 
 
 
 def test_leftovers_of_lower_attempts_are_deleted(rig: Rig, recover: Served) -> None:
-    """Of a success its own MP3 stays alone; of a failure or a cancellation none does."""
+    """Of a success its own MP3 stays alone, and its waveform; of a failure or a cancellation none does."""
     done, failed, cancelled = tried_three_times(rig), rig.queued(), rig.queued()
     for job_id in (failed, cancelled):
         job = rig.claim(job_id)
-        rig.put(job.result_key, b"an MP3 of nobody")
+        store_made(rig, job_id, job.attempt)
     assert rig.jobs.fail(rig.jobs.get(failed) or job, "unreadable")
     assert rig.jobs.cancel(cancelled, rig.owner)
     assert ping(recover.url) == 204
-    assert mp3s(rig.state, done) == ["3"]
+    assert mp3s(rig.state, done) == waveforms(rig.state, done) == ["3"]
     assert mp3s(rig.state, failed) == mp3s(rig.state, cancelled) == []
+    assert waveforms(rig.state, failed) == waveforms(rig.state, cancelled) == []
     assert sources(rig.state, done) == sources(rig.state, failed) == sources(rig.state, cancelled) == ["0"]
 
 
@@ -203,4 +210,4 @@ def test_blobs_are_deleted_later_where_the_store_was_away(end: str, rig: Rig, re
     with store_away(rig):
         assert ping(recover.url) in (204, 503)
     assert ping(recover.url) == 204
-    assert stored(rig, job_id) == {"source over": ["1"], "leftover": ["0", "3"]}.get(end, [])
+    assert stored(rig, job_id) == {"source over": ["1"], "leftover": ["0", "3", "3"]}.get(end, [])

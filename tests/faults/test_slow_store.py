@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,14 +16,15 @@ import pytest
 import requests
 
 from functions.common import events
-from functions.common.errors import BlobMissing, Unavailable
+from functions.common.blobs import BlobWriter
+from functions.common.errors import BlobMissing, ServiceError, StorageFull, Unavailable
 from functions.common.events import Notice
 from functions.common.job import Piece, source_key
 from functions.common.options import Options
 from functions.common.waking import Waker
 from functions.convert import service
 from functions.convert.service import Converter, Terms
-from tests.faults.evidence import mp3s
+from tests.faults.evidence import mp3s, waveforms
 from tests.faults.programs import Gate
 from tests.faults.rig import SECOND, Answer, Rig, send, uploaded
 from tests.support.held import HeldBlobs
@@ -233,6 +234,48 @@ def test_a_result_that_hangs_beyond_the_deadline(near: Near, pool: ThreadPoolExe
     near.converter.handle(notice(job_id))
     assert near.rig.row(job_id)["state"] == "succeeded"
     assert mp3s(near.rig.state, job_id) == ["2"]
+
+
+def test_a_job_that_is_cancelled_while_its_waveform_is_stored(
+    near: Near, pool: ThreadPoolExecutor, video: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the MP3, which is stored by then, stays, nor the waveform that the store takes in the end."""
+    create = near.blobs.create
+
+    def held(key: str, *, file_name: str | None = None) -> AbstractContextManager[BlobWriter]:
+        if key.startswith("waveforms/"):
+            near.blobs.hold("commit")
+        return create(key, file_name=file_name)
+
+    monkeypatch.setattr(near.blobs, "create", held)
+    job_id = near.rig.queued(video)
+    handled = pool.submit(near.converter.handle, notice(job_id))
+    assert near.blobs.reached.wait(30)
+    assert (mp3s(near.rig.state, job_id), waveforms(near.rig.state, job_id)) == (["1"], [])
+    assert near.rig.jobs.cancel(job_id, near.rig.owner)
+    assert handled.result(30) is None
+    near.left_alone()
+    assert mp3s(near.rig.state, job_id) == waveforms(near.rig.state, job_id) == []
+
+
+@pytest.mark.parametrize("error", [StorageFull, Unavailable])
+def test_a_waveform_that_the_store_does_not_take(
+    near: Near, video: bytes, error: type[ServiceError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The MP3 is published without one."""
+    create = near.blobs.create
+
+    def picky(key: str, *, file_name: str | None = None) -> AbstractContextManager[BlobWriter]:
+        if key.startswith("waveforms/"):
+            raise error
+        return create(key, file_name=file_name)
+
+    monkeypatch.setattr(near.blobs, "create", picky)
+    job_id = near.rig.queued(video)
+    near.converter.handle(notice(job_id))
+    row = near.rig.row(job_id)
+    assert (row["state"], row["waveform_size_bytes"]) == ("succeeded", None)
+    assert (mp3s(near.rig.state, job_id), waveforms(near.rig.state, job_id)) == (["1"], [])
 
 
 @pytest.mark.parametrize("what", ["fetch", "commit"])

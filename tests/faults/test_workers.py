@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults.evidence import litter, mp3s
+from tests.faults.evidence import litter, mp3s, waveforms
 from tests.faults.programs import Gate, commands_naming
 from tests.faults.rig import Answer, Rig, send, uploaded
 from tests.support.serving import Served, eventually
@@ -57,7 +57,7 @@ def converted_by(rig: Rig, job_id: str, *, run: int, attempt: int) -> None:
     """The row and the one MP3 are those of this attempt."""
     row = rig.row(job_id)
     assert (row["state"], row["run"], row["attempt"]) == ("succeeded", run, attempt)
-    assert mp3s(rig.state, job_id) == [str(attempt)]
+    assert mp3s(rig.state, job_id) == waveforms(rig.state, job_id) == [str(attempt)]
     content = (rig.state / "blobs" / "mp3s" / job_id / str(attempt)).read_bytes()
     assert sha256(content).hexdigest() == row["result_sha256"]
     assert list((rig.state / "work").glob("*")) == []
@@ -199,6 +199,6 @@ def test_a_worker_that_is_told_to_halt_gives_its_job_back(
     row = rig.row(job_id)
     assert (row["state"], row["claims"], row["lease_until"]) == ("queued", 0, None)
     assert row["due"] <= rig.clock()
-    assert mp3s(rig.state, job_id) == []
+    assert mp3s(rig.state, job_id) == waveforms(rig.state, job_id) == []
     assert commands_naming(rig.state / "work") == []
     assert litter(rig.state) == []

@@ -1,4 +1,4 @@
-"""One recording, encoded by one ffmpeg or by several at once: the same MP3, byte for byte."""
+"""One recording, encoded by one ffmpeg or by several at once: the same MP3 and waveform, byte for byte."""
 
 from pathlib import Path
 from typing import Final
@@ -27,11 +27,11 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ffmpeg(tmp_path_factory.mktemp("recording") / "a.m4a", "-f", "lavfi", "-i", SOUND, "-c:a", "aac")
 
 
-def made(source: Path, folder: Path, options: Options, processors: int) -> bytes:
-    """The MP3 that the convert function makes with so many processors."""
+def made(source: Path, folder: Path, options: Options, processors: int) -> tuple[bytes, bytes]:
+    """The MP3 and the waveform that the convert function makes with so many processors."""
     folder.mkdir()
     (folder / "source").symlink_to(source)
-    encode(
+    waveform = encode(
         folder / "source",
         folder / "result.mp3",
         options,
@@ -39,14 +39,15 @@ def made(source: Path, folder: Path, options: Options, processors: int) -> bytes
         processors=Processors(processors),
         stop=lambda: False,
         progress=lambda _percent: None,
-    )
+    ).waveform
     assert len(list(folder.glob("result.[0-9]*"))) == processors
-    return (folder / "result.mp3").read_bytes()
+    assert waveform is not None
+    return (folder / "result.mp3").read_bytes(), waveform.read_bytes()
 
 
 @pytest.mark.parametrize("options", [Options(), Options(bitrate=128), Options(quality=9, channels=1)], ids=repr)
 def test_the_same_bytes(options: Options, recording: Path, tmp_path: Path) -> None:
-    """However many processors there are, the MP3 is the same."""
+    """However many processors there are, the MP3 is the same, and so is its waveform."""
     whole = made(recording, tmp_path / "1", options, 1)
-    for processors in (2, 4):
+    for processors in (2, 3, 4):
         assert made(recording, tmp_path / str(processors), options, processors) == whole

@@ -1,4 +1,4 @@
-"""Signed links: each opens one job's result for a while."""
+"""Signed links: each opens one job's result and waveform for a while."""
 
 import time
 from urllib.parse import parse_qs, urlsplit
@@ -30,6 +30,13 @@ def test_a_link_opens_its_job() -> None:
     assert (parts.scheme, parts.netloc, parts.path) == ("", "", "/download")
     assert parse_qs(parts.query)["fid"] == [JOB]
     Links(KEY).check(JOB, signature(link))
+
+
+def test_a_link_to_the_waveform() -> None:
+    """It leads to another path, with the same signature."""
+    parts = urlsplit(LINKS.make(JOB, seconds=60, path="/download/waveform"))
+    assert (parts.path, parse_qs(parts.query)["fid"]) == ("/download/waveform", [JOB])
+    assert signature(parts.geturl()) == signature(LINKS.make(JOB, seconds=60))
 
 
 def test_a_link_opens_nothing_else() -> None:

@@ -12,7 +12,7 @@ from functions.auth.failures import Failures
 from functions.common.blobs.directory import DirectoryBlobs
 from functions.common.database import Database
 from functions.common.errors import Unavailable
-from functions.common.job import Job, Piece, Stored, result_key, source_key
+from functions.common.job import Job, Piece, Stored, result_key, source_key, waveform_key
 from functions.common.jobs import Jobs
 from functions.common.options import Options
 from functions.common.tables import jobs as table
@@ -79,7 +79,9 @@ class Rig:
         _, claimed = self.jobs.claim(job.id, 1)
         assert claimed is not None
         self.put(result_key(job.id, 1))
-        assert self.jobs.succeed(claimed, result=Stored(1, "cd" * 32), duration_seconds=1.0)
+        self.put(waveform_key(job.id, 1))
+        stored = Stored(1, "cd" * 32)
+        assert self.jobs.succeed(claimed, result=stored, duration_seconds=1.0, waveform=stored)
         return claimed
 
     def past(self, job: Job, *columns: str) -> None:
@@ -137,14 +139,14 @@ def test_a_store_out_of_reach(rig: Rig, end: object) -> None:
 
 
 def test_a_source_that_is_over(rig: Rig) -> None:
-    """The same for a source that is not kept any longer, whose MP3 stays."""
+    """The same for a source that is not kept any longer, whose MP3 and waveform stay."""
     job = rig.succeeded()
     rig.past(job, "sources_until")
     rig.blobs.reachable = False
     rig.recovery.sweep()
     rig.blobs.reachable = True
     rig.recovery.sweep()
-    assert rig.stored() == [result_key(job.id, 1)]
+    assert rig.stored() == [result_key(job.id, 1), waveform_key(job.id, 1)]
 
 
 def readable(stream: BinaryIO) -> bytes:
@@ -169,5 +171,5 @@ def test_what_lives_is_left_alone(rig: Rig) -> None:
     """A sweep takes nothing of a job that is kept."""
     job = rig.succeeded()
     rig.recovery.sweep()
-    assert rig.stored() == [result_key(job.id, 1), source_key(job.id, 0)]
+    assert rig.stored() == [result_key(job.id, 1), source_key(job.id, 0), waveform_key(job.id, 1)]
     assert readable(rig.blobs.open(result_key(job.id, 1))) == b"x"

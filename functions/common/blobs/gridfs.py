@@ -18,9 +18,9 @@ from functions.common.blobs.files import new_file
 from functions.common.blobs.gridfs_bucket import Bucket, Chunks, Document, Writer, translated
 from functions.common.errors import BlobMissing, SettingError
 
-#: First words of keys that have a database of their own, as systems of this kind have long had them. The list is
-#: closed: an open one would let a key write into `admin`.
-_DATABASES: Final = frozenset({"videos", "mp3s"})
+#: Databases by the first words of keys, as systems of this kind have long had them; who may use those two needs no more
+#: for waveforms. The list is closed: an open one would let a key write into `admin`.
+_DATABASES: Final = {"videos": "videos", "mp3s": "mp3s", "waveforms": "mp3s"}
 _OTHERS: Final = "blobs"
 #: How the keys of sources begin: with a job.
 _SOURCE: Final = re.compile(r"videos/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/")
@@ -39,10 +39,10 @@ _INDEXES: Final = {
 class GridFsBlobs:
     """Keeps each blob in a GridFS file whose `filename` is its key and whose `_id` is an ObjectId.
 
-    `videos/...` is in the database `videos`, `mp3s/...` in `mp3s`, every other key in `blobs`. The chunks of an upload
-    belong to no file before its commit, and a crash would leave them where nobody finds them. So a document in
-    `fs.uploads` names id and key before the first chunk is written, and `delete` looks there too: files are found by
-    reckoning their keys, and no store is ever listed. Where a key has several files, the newest counts.
+    `videos/...` is in the database `videos`, `mp3s/...` and `waveforms/...` in `mp3s`, every other key in `blobs`. The
+    chunks of an upload belong to no file before its commit, and a crash would leave them where nobody finds them. So a
+    document in `fs.uploads` names id and key before the first chunk is written, and `delete` looks there too: files are
+    found by reckoning their keys, and no store is ever listed. Where a key has several files, the newest counts.
 
     Args:
         url: a MongoDB connection string (`mongodb:` or `mongodb+srv:`), with two options of ours besides MongoDB's:
@@ -150,7 +150,7 @@ class GridFsBlobs:
     def _bucket(self, key: str) -> Bucket:
         check_key(key)
         first, slash, _ = key.partition("/")
-        return self._bucket_in(first if slash and first in _DATABASES else _OTHERS)
+        return self._bucket_in(_DATABASES.get(first, _OTHERS) if slash else _OTHERS)
 
     def _bucket_in(self, name: str) -> Bucket:
         with translated():

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 from functions.common.tables import accounts, metadata
 
 #: The revision that this program's tables are. Revisions are numbers, so that programs can tell older from newer.
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 #: What an embedded database is that was made before there were revisions.
 _UNNUMBERED: Final = "0001"
 

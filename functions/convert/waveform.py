@@ -1,0 +1,152 @@
+"""A waveform beside the MP3: the lowest and highest sample of each hundredth of a second or so, for players to draw.
+
+ffmpeg writes the samples that go into an encoder to a second pipe, too (functions.convert.ffmpeg); of each window of
+them two bytes are kept. Windows divide frames, and runs begin with whole frames, so the windows of runs that are joined
+lie side by side as those of one run would. docs/media.md tells the format and the cost.
+"""
+
+import os
+import struct
+import warnings
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from functions.convert.mpeg import Header, samples_per_frame
+
+with warnings.catch_warnings():
+    # Python 3.13 leaves it out, and audioop-lts brings it back: nothing else looks through samples as cheaply.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import audioop
+
+_SAMPLE_BYTES: Final = 2
+_READ_BYTES: Final = 256 * 1024
+#: Up to here a frame is twice as long as above.
+_LOWEST_RATES_HZ: Final = 12_000
+#: A recording of a day or more has no waveform, so that memory has a bound: 21 MB.
+MOST_WINDOWS: Final = 24 * 3600 * 125
+#: audiowaveform's binary format, version 2: version, flags (8 bits), sample rate, samples per pixel, length, channels.
+_HEAD: Final = "<iIiiIi"
+_VERSION, _EIGHT_BITS, _ONE_CHANNEL = 2, 1, 1
+
+
+def windows_per_frame(rate_hz: int) -> int:
+    """How many windows a frame has, so that there are about a hundred in a second (83 to 125)."""
+    return 6 if rate_hz <= _LOWEST_RATES_HZ else 3
+
+
+def window_samples(rate_hz: int) -> int:
+    """Samples of each channel in a window."""
+    return samples_per_frame(rate_hz) // windows_per_frame(rate_hz)
+
+
+class Peaks:
+    """The lowest and the highest sample of each window of one run; used from the thread that runs its ffmpeg.
+
+    Args:
+        most: how many windows are kept; of a run that has more there are none.
+    """
+
+    def __init__(self, most: int = MOST_WINDOWS) -> None:
+        #: int8 pairs: lowest, highest.
+        self.pairs = bytearray()
+        #: Whether there are more than are kept.
+        self.too_many = False
+        self._most = most
+        self._window_bytes = 0
+        #: What came before it was known how long a window is; ffmpeg tells within 32 KiB of MP3.
+        self._early = bytearray()
+        self._buffer = bytearray(_READ_BYTES)
+        #: How much of the buffer belongs to a window that is not complete.
+        self._rest = 0
+        self._ended = False
+
+    def __len__(self) -> int:
+        """Windows that are complete."""
+        return len(self.pairs) // 2
+
+    def begin(self, head: Header) -> None:
+        """Learn of the first frame what the samples are; those that came before it are looked at now."""
+        self._window_bytes = window_samples(head.rate_hz) * head.channels * _SAMPLE_BYTES
+        with memoryview(self._early) as early:
+            whole = self._whole(len(early))
+            self._look(early[:whole])
+            self._rest = len(early) - whole
+            self._buffer[: self._rest] = early[whole:]
+        self._early.clear()
+
+    def read(self, descriptor: int) -> int:
+        """Read some of the samples that have come; how many bytes, 0 behind the last.
+
+        Args:
+            descriptor: a pipe's, which has some, or will have no more.
+
+        Raises:
+            BlockingIOError: there are none right now.
+        """
+        buffer = memoryview(self._buffer)
+        size_bytes = os.readv(descriptor, [buffer[self._rest :]])
+        self._ended = not size_bytes
+        if not self._window_bytes:
+            self._early += buffer[:size_bytes]
+            return size_bytes
+        end = self._rest + size_bytes
+        whole = self._whole(end)
+        self._look(buffer[:whole])
+        self._rest = end - whole
+        buffer[: self._rest] = buffer[whole:end]
+        return size_bytes
+
+    def _whole(self, size_bytes: int) -> int:
+        """How much of so many bytes is looked at now: whole windows, and the last one, which may be shorter."""
+        return size_bytes if self._ended else size_bytes - size_bytes % self._window_bytes
+
+    def _look(self, samples: memoryview) -> None:
+        if self.too_many:
+            return
+        minmax, step = audioop.minmax, self._window_bytes
+        lowest_highest = [minmax(samples[at : at + step], _SAMPLE_BYTES) for at in range(0, len(samples), step)]
+        # Towards silence, so that a little noise on it stays out.
+        upper = [one >> 8 if one >= 0 else -(-one >> 8) for both in lowest_highest for one in both]
+        self.pairs += struct.pack(f"{len(upper)}b", *upper)
+        if len(self) > self._most:
+            self.too_many = True
+            self.pairs.clear()
+
+
+class Drawn(Protocol):
+    """A run, as far as its waveform goes."""
+
+    @property
+    def begins(self) -> int:
+        """Number of the frame that its samples begin with."""
+        ...
+
+    @property
+    def peaks(self) -> Peaks | None:
+        """Of its samples, None where they were not looked at."""
+        ...
+
+
+def joined(runs: Sequence[Drawn], rate_hz: int, samples: int) -> bytes | None:
+    """The waveform of the recording that runs make together, None where any of it is missing.
+
+    Args:
+        runs: those that the MP3 is joined of, in order, all ended; the first begins with the recording.
+        rate_hz: sample rate of the MP3.
+        samples: samples of each channel in the recording.
+    """
+    length = -(-samples // window_samples(rate_hz))
+    pairs = bytearray()
+    for run, following in zip(runs, (*runs[1:], None), strict=True):
+        # Both know the windows around a join, and from the same samples.
+        end = length if following is None else following.begins * windows_per_frame(rate_hz)
+        begin = run.begins * windows_per_frame(rate_hz)
+        if run.peaks is None or run.peaks.too_many:
+            return None
+        pairs += run.peaks.pairs[len(pairs) - 2 * begin : 2 * (end - begin)]
+        if len(pairs) != 2 * end:
+            return None
+    if length > MOST_WINDOWS or len(runs[-1].peaks or ()) != length - runs[-1].begins * windows_per_frame(rate_hz):
+        return None
+    head = struct.pack(_HEAD, _VERSION, _EIGHT_BITS, rate_hz, window_samples(rate_hz), length, _ONE_CHANNEL)
+    return head + pairs
