@@ -201,6 +201,12 @@ def test_an_upload_that_was_left_is_discarded(screen: Screen, large: Path) -> No
     page = screen.page
     screen.choose(large)
     _part(screen, "lecture.wav", 5)
+    # A tab that is at it is left alone by others.
+    other = Screen(page.context.new_page(), screen.url)
+    other.open()
+    expect(other.page.get_by_text("Your MP3s will show up here.")).to_be_visible()
+    expect(other.page.get_by_text("was not uploaded to its end")).to_be_hidden()
+    other.page.close()
     page.on("dialog", lambda dialog: dialog.accept())
     screen.open()
     with page.expect_response(lambda response: response.request.method == "DELETE") as given_up:
@@ -208,3 +214,12 @@ def test_an_upload_that_was_left_is_discarded(screen: Screen, large: Path) -> No
     assert given_up.value.status == 204
     expect(page.get_by_text("was not uploaded to its end")).to_be_hidden()
     expect(page.get_by_role("button", name="Choose videos")).to_be_focused()
+
+
+def test_a_file_that_changes_while_it_is_sent(screen: Screen, tmp_path: Path) -> None:
+    """It is told apart from a line that is gone, and not waited for."""
+    path = silence(tmp_path / "changing.wav", 300 * _MB)
+    screen.choose(path)
+    _part(screen, "changing.wav", 15)
+    silence(path, 200 * _MB)
+    expect(screen.row("changing.wav").locator(".meta")).to_contain_text("This file could not be read.")

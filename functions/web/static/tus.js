@@ -72,6 +72,8 @@ export class Tus {
         return this.id;
       } catch (error) {
         this.#signal.throwIfAborted();
+        // A file that can no longer be read breaks its requests as a line does; this tells them apart.
+        if (!error.status) await this.#file.slice(this.offset, this.offset + 1).arrayBuffer();
         if (!(error instanceof Problem) || FINAL.includes(error.status)) throw error;
         // A body that broke off on its way is one as well; the same words three times are meant.
         if (error.status === 400 && failures > 2) throw error;

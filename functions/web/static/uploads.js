@@ -1,14 +1,13 @@
 /** The queue of files on their way to the server; loaded when the first one is chosen. */
 
-import { $, announce, memory } from "./page.js";
+import { Problem } from "./api.js";
+import { announce } from "./page.js";
 import { session } from "./session.js";
 import { texts } from "./texts.js";
 import { Tus, giveUp, most } from "./tus.js";
+import { Unfinished } from "./unfinished.js";
 
 const AT_ONCE = 2;
-/** As long as the server keeps what is not finished, or longer: it is asked anyway. */
-const REMEMBERED_MS = 24 * 60 * 60 * 1000;
-const MOST_REMEMBERED = 50;
 
 /** One file from being chosen to being a job; `row` shows it. */
 class Upload {
@@ -23,6 +22,8 @@ class Upload {
   final = false;
   row = null;
   stop = new AbortController();
+  /** Resolved when nothing more is done about it here. */
+  over = new Promise((resolve) => this.stop.signal.addEventListener("abort", resolve));
   #samples = [];
   #nudge = new AbortController();
   #drawn = 0;
@@ -93,7 +94,8 @@ export class Uploads {
   #list;
   #options;
   #all = new Set();
-  #most = most().catch(() => 0);
+  #most = Promise.resolve(0);
+  #unfinished = new Unfinished(() => this.#list.bounded() && this.#list.refresh());
 
   /**
    * @param {List} list shows them
@@ -101,7 +103,6 @@ export class Uploads {
    */
   constructor(list, options) {
     [this.#list, this.#options] = [list, options];
-    $(".unfinished button").addEventListener("click", () => this.#discard());
     addEventListener("beforeunload", (event) => {
       if ([...this.#all].some((each) => each.going)) event.preventDefault();
     });
@@ -129,38 +130,20 @@ export class Uploads {
 
   /** Give all up, since somebody else signs in; what has begun may be resumed one day. */
   clear() {
-    for (const upload of this.#all) upload.stop.abort();
-    this.#all.clear();
-    $(".unfinished").hidden = true;
+    for (const upload of this.#all) this.#end(upload);
+    this.remind();
   }
 
   /** Tell what was not finished the last time. */
   remind() {
-    const last = this.#left();
-    $(".unfinished").hidden = !last;
-    if (last) $(".unfinished span").textContent = texts.unfinished(last.name);
-  }
-
-  /** The last upload that nobody goes on with. */
-  #left() {
-    const taken = new Set([...this.#all].map((each) => each.id));
-    return this.#remembered().find((each) => !taken.has(each.id));
-  }
-
-  async #discard() {
-    const { id } = this.#left();
-    this.#forget(id);
-    $("#choose").focus();
-    // What stays is swept away by the server one day.
-    await giveUp(id).catch(() => {});
-    if (this.#list.bounded()) this.#list.refresh();
+    this.#unfinished.remind();
   }
 
   async #check(upload) {
     let refusal;
     try {
       upload.final = false;
-      refusal = this.#noRoom(upload) || (await this.#refusal(upload));
+      refusal = (await this.#noRoom(upload)) || (await this.#refusal(upload));
     } catch {
       refusal = texts.unreadableFile;
     }
@@ -170,10 +153,11 @@ export class Uploads {
   }
 
   /** Why it cannot be sent now, if so. */
-  #noRoom({ file }) {
+  async #noRoom({ file, id }) {
     const { stored_bytes: room, upload_bytes: each } = this.#list.limits;
+    if (!room?.limit || room.used + file.size <= room.limit || file.size > each?.limit) return "";
     // What was begun counts already.
-    if (!room?.limit || room.used + file.size <= room.limit || file.size > each?.limit || this.#known(file)) return "";
+    if (id || (await this.#unfinished.find(file))) return "";
     return texts.noRoom(file.size, room.limit - room.used);
   }
 
@@ -201,13 +185,13 @@ export class Uploads {
 
   async #run(upload) {
     const { file, fields } = upload;
-    const known = upload.id ?? this.#known(file);
-    if (known) this.#identify(upload, known);
     upload.set("uploading");
+    const known = upload.id ?? (await this.#unfinished.find(file));
+    if (known) this.#identify(upload, known);
     const does = {
       made: (id) => {
         this.#identify(upload, id);
-        this.#remember(upload);
+        this.#unfinished.remember(id, file);
       },
       sent: (bytes) => upload.progress(bytes) && this.#list.changed(),
       waits: (error, seconds) => upload.wait(error, seconds),
@@ -215,20 +199,26 @@ export class Uploads {
     };
     try {
       const id = await new Tus(file, fields, does, upload.stop.signal, known).run();
-      this.#forget(id);
-      this.#all.delete(upload);
+      this.#end(upload);
+      this.#unfinished.forget(id);
       announce(texts.saidUploaded(upload.name));
       this.#list.identify(upload.row, id);
       await upload.row.refresh();
     } catch (error) {
-      if (!upload.stop.signal.aborted) this.#fail(upload, error.message);
+      // What is no refusal is the file's own: it was moved or changed meanwhile.
+      if (this.#all.has(upload)) this.#fail(upload, error instanceof Problem ? error.message : texts.unreadableFile);
     }
     this.#next();
   }
 
+  #end(upload) {
+    this.#all.delete(upload);
+    upload.stop.abort();
+  }
+
   #identify(upload, id) {
     upload.id = id;
-    this.remind();
+    this.#unfinished.take(id, upload.over);
     this.#list.identify(upload.row, id);
   }
 
@@ -244,41 +234,13 @@ export class Uploads {
   }
 
   #cancel(upload) {
-    upload.stop.abort();
-    this.#all.delete(upload);
+    this.#end(upload);
     this.#list.remove(upload.row);
     if (upload.id) {
-      this.#forget(upload.id);
+      this.#unfinished.forget(upload.id);
       // What stays is swept away by the server one day.
       giveUp(upload.id).catch(() => {});
     }
     this.#next();
   }
-
-  // --- What was begun, so that it can be resumed after the page was left
-
-  get #name() {
-    return `uploads ${session.email}`;
-  }
-
-  #remembered() {
-    return (memory.get(this.#name) ?? []).filter((each) => Date.now() - each.at < REMEMBERED_MS);
-  }
-
-  #known(file) {
-    const taken = new Set([...this.#all].map((each) => each.id));
-    const same = (each) => each.name === file.name && each.size === file.size && each.modified === file.lastModified;
-    return this.#remembered().find((each) => same(each) && !taken.has(each.id))?.id ?? null;
-  }
-
-  #remember({ id, file }) {
-    const now = { id, name: file.name, size: file.size, modified: file.lastModified, at: Date.now() };
-    memory.set(this.#name, [now, ...this.#remembered()].slice(0, MOST_REMEMBERED));
-  }
-
-  #forget(id) {
-    memory.set(this.#name, this.#remembered().filter((each) => each.id !== id));
-    this.remind();
-  }
 }
-
