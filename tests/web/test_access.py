@@ -54,6 +54,7 @@ def test_axe_finds_nothing(
     screen.drop(("notes.txt", b"words"))
     for _ in range(3):
         api.upload_id(long_audio)
+    expect(page.locator(".row", has_text="long.m4a")).to_have_count(3)
     last = page.locator(".row", has_text="long.m4a").first
     last.get_by_role("button", name="Cancel").click()
     expect(last.locator(".meta")).to_have_text("Cancelled")

@@ -6,8 +6,9 @@ import { session } from "./session.js";
 
 /** The server looks back two seconds when a stream begins. */
 const OVERLAP_MS = 1500;
-/** It says something every five seconds. */
+/** It says something every five seconds, once it is awake. */
 const SILENT_MS = 20_000;
+const WAKING_MS = 60_000;
 
 export class Live {
   #list;
@@ -82,7 +83,7 @@ export class Live {
     const silence = new AbortController();
     const stop = () => silence.abort();
     signal.addEventListener("abort", stop);
-    let timer = setTimeout(stop, SILENT_MS);
+    let timer = setTimeout(stop, WAKING_MS);
     try {
       const answer = await call("GET", "/jobs/events", { signal: silence.signal });
       const missed = performance.now() - Math.max(this.#heard, this.#list.asked) > OVERLAP_MS;

@@ -27,6 +27,7 @@ export class Row {
   #list;
   #player = null;
   #linked = 0;
+  #gone = false;
 
   /**
    * @param {object} list is told: changed(), gone(row), ended(), trouble(words)
@@ -39,7 +40,8 @@ export class Row {
       cancel: () => (this.upload ? this.upload.cancel() : this.#act("cancel")),
       again: () => (this.upload ? this.upload.retry() : this.#act("retry")),
       delete: () => (this.upload ? this.upload.cancel() : this.#leave()),
-      undo: () => this.#stay(),
+      // Once it was asked for it is too late.
+      undo: () => this.#gone || this.#stay(),
     };
     for (const [part, what] of Object.entries(does)) this.#part(part).addEventListener("click", what);
     this.#part("get").addEventListener("click", (event) => {
@@ -117,6 +119,7 @@ export class Row {
   /** Delete it now; at the end of the page the request outlives it. */
   async delete(keepalive = false) {
     clearTimeout(this.leaving);
+    this.#gone = true;
     try {
       await call("DELETE", `/jobs/${this.id}`, { keepalive });
     } catch (error) {
@@ -158,6 +161,7 @@ export class Row {
   #stay() {
     clearTimeout(this.leaving);
     this.leaving = null;
+    this.#gone = false;
     this.#show();
     this.#part("delete").focus();
     this.#list.changed();

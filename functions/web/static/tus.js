@@ -8,8 +8,8 @@ const PATH = "/uploads";
 /** With the creation: as much as a look at the file needs. */
 const FIRST_BYTES = 64 * 1024;
 const PIECE_BYTES = 32 * 1024 * 1024;
-/** A connection that carries nothing for so long is taken for dead. */
-const STILL_MS = 60_000;
+/** A connection that carries nothing for so long is taken for dead; a function that has to be woken may take a while. */
+const STILL_MS = 120_000;
 const VERSION = { "Tus-Resumable": "1.0.0" };
 /** Refusals of this file, or by somebody who has to do something first; anything else may pass. */
 const FINAL = [403, 413, 415, 422, 507];
