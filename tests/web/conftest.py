@@ -14,7 +14,7 @@ from tests.web.screen import Screen
 
 _NUMBERS = itertools.count(1)
 # A slow machine is no fault of the page.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def api(server: Served, email: str) -> Iterator[Api]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser without memories, in English."""
     context = browser.new_context(accept_downloads=True, locale="en-US", timezone_id="UTC")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     yield context
     context.close()
 

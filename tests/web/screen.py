@@ -61,5 +61,5 @@ class Screen:
     def ready(self, name: str) -> Locator:
         """Wait until a file is an MP3; its row."""
         row = self.row(name)
-        expect(row.get_by_role("link", name="Download")).to_be_visible(timeout=60_000)
+        expect(row.get_by_role("link", name="Download")).to_be_visible(timeout=120_000)
         return row
