@@ -160,3 +160,12 @@ def test_a_notification_only_if_it_is_wanted(page: Page, screen: Screen, make: C
     screen.ready("late.mp3")
     assert page.evaluate("told") == ["asked", "Your MP3 is ready: late.mp3"]
     expect(page).to_have_title("✓ 1 ready · video2mp3")
+
+
+def test_the_waveform_of_a_real_file(screen: Screen, make: Callable[..., Path]) -> None:
+    """A file that was made while one looked on has its waveform at once."""
+    screen.choose(make("real.mp4", seconds=8.0))
+    row = screen.ready("real.mp3")
+    expect(row.locator(".seek.wave")).to_be_visible()
+    drawn = row.locator("canvas").evaluate(_DRAWN)
+    assert min(drawn["left"], drawn["right"]) > 0

@@ -1,6 +1,6 @@
 /** Plays an MP3, with its waveform to find places by; loaded when something can be played. */
 
-import { call } from "./api.js";
+import { send } from "./api.js";
 import { say } from "./page.js";
 import { clock, texts } from "./texts.js";
 
@@ -118,10 +118,11 @@ export class Player extends HTMLElement {
   }
 
   async #load() {
-    const address = this.#row.job.links.waveform;
-    if (!address || this.#peaks) return;
+    if (!this.#row.job.links.waveform || this.#peaks) return;
     try {
-      this.#peaks = peaks(await (await call("GET", address)).arrayBuffer());
+      // Its link is as old as the other one, and signed: a refusal says nothing of the session.
+      await this.#row.link();
+      this.#peaks = peaks(await (await send("GET", this.#row.job.links.waveform)).arrayBuffer());
       this.#draw();
     } catch {
       // Without it there is a plain bar.
