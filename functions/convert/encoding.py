@@ -92,9 +92,9 @@ def encode(
     try:
         options = numbered(source, options, stop=stop)
         with processors.share() as share:
-            make = partial(_checked, source, target, options, bounds, share, stop)
+            make = partial(_checked, source, target, bounds, share, stop)
             if options.loudness is None:
-                return make(None, progress)
+                return make(options, None, progress)
             return at_loudness(
                 options.loudness, source, target, options, bounds=bounds, stop=stop, progress=progress, make=make
             )
@@ -105,10 +105,10 @@ def encode(
 def _checked(
     source: Path,
     target: Path,
-    options: Options,
     bounds: Bounds,
     share: Share,
     stop: Callable[[], bool],
+    options: Options,
     level: Level | None,
     progress: Callable[[int], None],
 ) -> Made:

@@ -46,6 +46,8 @@ _INTEGRATED: Final = re.compile(r" {4}I: +(-?\d{1,3}\.\d) LUFS")
 _PEAK: Final = re.compile(r" {4}Peak: +(-?\d{1,3}\.\d|-inf) dBFS")
 #: Where it is not sure that a recording is too long, encoding it tells.
 _LONGER_SECONDS: Final = 1.0
+#: Channels and sample rate that ffmpeg is told, each for where it got nowhere with those before.
+_UNSURE: Final = ((None, None), (2, None), (None, 48000), (2, 48000))
 _UNMEASURED: Final = "The loudness could not be measured."
 _OUTPUT: Final = "Output #0, null"
 _RATE: Final = re.compile(r" {2}Stream #0:0(?:\(\w{1,16}\))?: Audio: \w+, (\d{4,5}) Hz")
@@ -110,7 +112,7 @@ def at_loudness(
     bounds: Bounds,
     stop: Callable[[], bool],
     progress: Callable[[int], None],
-    make: Callable[[Level | None, Callable[[int], None]], Made],
+    make: Callable[[Options, Level | None, Callable[[int], None]], Made],
 ) -> Made:
     """Make an MP3 of a loudness; silence stays silence.
 
@@ -122,17 +124,17 @@ def at_loudness(
         bounds: what it may take.
         stop: asked several times a second.
         progress: told the percent done.
-        make: makes the MP3 at a level, and tells its percent done.
+        make: makes the MP3 with options at a level, and tells its percent done.
 
     Raises:
         Stopped: `stop` said so.
         Unavailable: ffmpeg could not be started, or was ended by somebody.
     """
     heard = partial(measure, most_seconds=bounds.audio_seconds, limits=Limits(bounds.deadline), stop=stop)
-    recording = heard(source, options, progress=_part(progress, 0, _MEASURED_PERCENT))
+    options, recording = _heard_surely(partial(heard, source), options, _part(progress, 0, _MEASURED_PERCENT))
     begins = float(_MEASURED_PERCENT)
     if recording is None or recording.lufs <= _SILENCE_LUFS:
-        made = make(None, _part(progress, begins, 100))
+        made = make(options, None, _part(progress, begins, 100))
         # Of a recording that is bad it has told by now what is wrong with it.
         if recording is None:
             raise Unavailable(_UNMEASURED, retry_after_seconds=5)
@@ -141,7 +143,7 @@ def at_loudness(
     for _ in range(_MOST_TIMES):
         ends = (begins + 100) / 2
         measuring = ends - (ends - begins) / 5
-        made = make(aim.level, _part(progress, begins, measuring))
+        made = make(options, aim.level, _part(progress, begins, measuring))
         mp3 = heard(target, Options(), progress=_part(progress, measuring, ends))
         if mp3 is None:
             raise Unavailable(_UNMEASURED, retry_after_seconds=5)
@@ -150,6 +152,28 @@ def at_loudness(
         _log.info("not as loud as wanted", extra={"lufs": mp3.lufs, "peak_dbtp": mp3.peak_dbtp})
         begins = ends
     return made
+
+
+def _heard_surely(
+    heard: Callable[..., Measured | None], options: Options, progress: Callable[[int], None]
+) -> tuple[Options, Measured | None]:
+    """Measure a recording, and return the options that this went with.
+
+    ffmpeg 5.1 chooses among channels and rates only for an encoder that has such a choice: a recording that has more
+    channels than an MP3, or a higher rate, it does not measure unless it is told.
+    """
+    reached = [0]
+
+    def tell(percent: int) -> None:
+        reached.append(percent)
+        progress(percent)
+
+    for channels, rate_hz in _UNSURE:
+        told = replace(options, channels=options.channels or channels, sample_rate=options.sample_rate or rate_hz)
+        recording = heard(told, progress=tell)
+        if recording is not None or any(reached):
+            return told, recording
+    return options, None
 
 
 def measure(

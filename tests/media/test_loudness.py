@@ -150,6 +150,23 @@ def test_a_part_is_measured_by_itself(tmp_path: Path) -> None:
     assert judged(tmp_path / "made.mp3")[0] == pytest.approx(-20.0, abs=0.5)
 
 
+@pytest.mark.parametrize(
+    ("layout", "rate_hz", "channels"),
+    [("5.1", 48000, 2), ("mono", 192000, 1), ("quad", 96000, 2), ("stereo", 44100, 2)],
+)
+def test_what_an_mp3_cannot_hold_is_measured_all_the_same(
+    tmp_path: Path, layout: str, rate_hz: int, channels: int
+) -> None:
+    """Surround is mixed down and high rates become lower ones, as without the option."""
+    said = f"sine=440:r={rate_hz}:d=5,volume=-20dB,aformat=channel_layouts={layout}"
+    source = ffmpeg(tmp_path / "a.wav", "-f", "lavfi", "-i", said)
+    made = make(source, tmp_path / "a.mp3", Options(loudness=-16.0))
+    assert made.duration_seconds == pytest.approx(5, abs=0.1)
+    assert judged(tmp_path / "a.mp3")[0] == pytest.approx(-16, abs=0.5)
+    info: Any = MP3(tmp_path / "a.mp3").info
+    assert (info.channels, info.sample_rate) == (channels, min(48000, rate_hz))
+
+
 def test_an_mp3_is_encoded_again(music: Path, tmp_path: Path) -> None:
     """Its frames can't stay as they are, and its tags can."""
     source = ffmpeg(tmp_path / "source.mp3", "-i", music, "-metadata", "title=Blue")
