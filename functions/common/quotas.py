@@ -18,6 +18,8 @@ from functions.common.tables import jobs
 _HOUR_SECONDS: Final = 3600
 #: When a place among the waiting jobs may be free again.
 _QUEUE_SECONDS: Final = 10
+#: When there may be more room: what is not deleted by its owner goes in its time, which is a matter of days.
+_ROOM_SECONDS: Final = 3600
 #: States in which files are kept, or announced; an expired job's are about to go.
 _KEPT: Final = (State.RECEIVING, State.QUEUED, State.CONVERTING, State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
@@ -53,6 +55,7 @@ class Room:
         if self.limit and self.used + size_bytes > self.limit:
             raise OverQuota(
                 f"You may keep {self.limit:,} bytes, and {self.used:,} are kept; delete jobs to make room.",
+                retry_after_seconds=_ROOM_SECONDS,
                 limit=self.limit,
                 used=self.used,
             )

@@ -213,15 +213,16 @@ def measure(
         if said or line.startswith(_OUTPUT):
             said.append(line)
 
+    def is_too_long() -> bool:
+        return most_seconds is not None and reached > most_seconds + _LONGER_SECONDS
+
     def why_enough() -> str | None:
-        if most_seconds is not None and reached > most_seconds + _LONGER_SECONDS:
-            return "too_long"
-        return "stopped" if stop() else None
+        return "too_long" if is_too_long() else "stopped" if stop() else None
 
     ended = run(measure_command(path, options), limits=limits, stop=why_enough, out=Lines(out).feed, said=hear)
     ended.raise_if_interrupted()
-    # Whoever is ended early tells how loud it was up to there.
-    return _measured(said) if ended.is_whole else None
+    # Whoever is ended early tells how loud it was up to there; what is short may end before anybody asks.
+    return _measured(said) if ended.is_whole and not is_too_long() else None
 
 
 def _measured(said: Sequence[str]) -> Measured | None:

@@ -55,7 +55,9 @@ def _download(request: Request) -> Response:
 
     made, job = backends(), _job(request)
     stream = service.open_result(job, blobs=made.blobs)
-    if request.method == "GET" and made.config.download_redirect:
+    # The page's player may play nothing of another origin; browsers say what asks (Fetch Metadata Request Headers).
+    redirect = made.config.download_redirect and request.headers.get("Sec-Fetch-Dest") != "audio"
+    if request.method == "GET" and redirect:
         address = made.blobs.address(job.result_key, seconds=API_LINK_SECONDS)
         if address is not None:
             stream.close()

@@ -68,6 +68,15 @@ def test_the_answer_leads_to_the_store(redirecting: Served, place: S3Place, owne
     assert len(got.content) == job["size_bytes"]
 
 
+def test_a_player_is_served_here(redirecting: Served, place: S3Place, owner: Api, job: dict[str, Any]) -> None:
+    """The page's own policy lets it play nothing of another origin, so what a player asks for comes from here."""
+    link = urlsplit(job["links"]["download"])
+    headers = {"Sec-Fetch-Dest": "audio", "Range": "bytes=0-99"}
+    answer = Api(owner.url).call("GET", f"{link.path}?{link.query}", headers=headers)
+    assert (answer.status_code, len(answer.content)) == (206, 100)
+    assert _stored(redirecting, place, job["id"]).startswith(answer.content)
+
+
 def test_the_file_name_is_the_uploads(owner: Api, job: dict[str, Any]) -> None:
     """The store names the MP3 like the video, and for old programs in plain ASCII without what quotes (RFC 6266)."""
     link = owner.call("GET", f"/download?fid={job['id']}").headers["Location"]

@@ -299,6 +299,7 @@ def test_quotas_hold_for_what_is_announced(tmp_path: Path) -> None:
         path = _begin(api, b"\0" * 600_000)
         refused = _create(api, 600_000)
         assert (refused.status_code, refused.json()["used"]) == (507, 600_000)
+        assert int(refused.headers["Retry-After"]) > 0
         assert api.call("GET", "/jobs").json()["limits"]["stored_bytes"]["used"] == 600_000
         api.call("DELETE", path, headers=TUS)
         assert _create(api, 600_000).status_code == 201
