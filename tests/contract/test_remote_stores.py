@@ -58,7 +58,7 @@ class Remote:
         with relay(port) as between:
             there, here = f"127.0.0.1:{port}", f"127.0.0.1:{between.port}"
             # A client that has lost its server gives up before a person would.
-            url = f"{self.url.replace(there, here)}&serverSelectionTimeoutMS=500&socketTimeoutMS=500"
+            url = f"{self.url.replace(there, here)}&serverSelectionTimeoutMS=500&socketTimeoutMS=3000"
             aws = {name: value.replace(there, here) for name, value in self.aws.items()}
             yield between, replace(self, url=self.url if self.aws else url, aws=aws)
 
