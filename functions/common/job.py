@@ -97,8 +97,6 @@ class Job:
     sources: tuple[Piece, ...]
     #: How many numbers of pieces were given out: more than there are sources where one broke off.
     pieces: int
-    #: Whether the source may arrive by several requests (tus).
-    is_resumable: bool
     #: Length of the whole source, as announced or stored; None where it is not known yet.
     source_bytes: int | None
     #: Metadata of a resumable upload, as its client spelled them.

@@ -515,7 +515,6 @@ def job_of(row: Row[Any]) -> Job:
         options=Options(**values["options"]),
         sources=_pieces(values["sources"]),
         pieces=max(1, len(values["sources"])) if values["pieces"] is None else values["pieces"],
-        is_resumable=values["pieces"] is not None,
         result=result,
         omitted=tuple(values["omitted"] or ()),
     )
