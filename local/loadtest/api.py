@@ -1,0 +1,109 @@
+"""What the burst asks of a server over HTTP, as any account may: registering, jobs, results."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import requests
+
+_TIMEOUT_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 180.0
+_PAGE: Final = 200
+
+
+class Refused(Exception):
+    """The server refused what it has to do for a burst."""
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A result as its owner gets it."""
+
+    status: int
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Lower-case hex."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+class Account:
+    """An account of the burst's own.
+
+    Args:
+        url: the server's origin.
+        token: its access token.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self.token = token
+        self._url = url
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def jobs(self) -> Iterator[dict[str, Any]]:
+        """All of its jobs, newest first.
+
+        Raises:
+            Refused: the server does not tell.
+        """
+        path: str | None = f"/jobs?limit={_PAGE}"
+        while path:
+            answer = _patiently(self._session, "GET", self._url + path)
+            page = answer.json()
+            yield from page["jobs"]
+            path = page["next"]
+
+    def download(self, job_id: str) -> Downloaded:
+        """The MP3 of a job.
+
+        Raises:
+            Refused: nobody answers.
+        """
+        answer = _patiently(self._session, "GET", f"{self._url}/download", params={"fid": job_id})
+        return Downloaded(answer.status_code, answer.content)
+
+
+def register(url: str) -> Account:
+    """Make an account, and log in; whoever is told to wait does.
+
+    Raises:
+        Refused: the server takes nobody.
+    """
+    email, password = f"burst-{secrets.token_hex(8)}@example.com", secrets.token_urlsafe(16)
+    with requests.Session() as session:
+        made = _patiently(session, "POST", f"{url}/register", data={"email": email, "password": password})
+        # 409: it was made, and the connection broke before the answer came.
+        if made.status_code not in (201, 409):
+            raise Refused(f"no account could be made: {made.status_code} {made.text[:200]}")
+        login = _patiently(session, "POST", f"{url}/login", auth=(email, password))
+        if login.status_code != 200:
+            raise Refused(f"nobody can log in: {login.status_code} {login.text[:200]}")
+    return Account(url, login.text)
+
+
+def moment(text: str | None) -> float | None:
+    """Seconds since 1970 of a moment as the API writes it (RFC 3339)."""
+    return None if text is None else datetime.fromisoformat(text).timestamp()
+
+
+def _patiently(session: requests.Session, method: str, url: str, **arguments: Any) -> requests.Response:
+    """Ask until the answer does not say when to ask again."""
+    ends = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        wait_seconds = 1.0
+        try:
+            answer = session.request(method, url, timeout=_TIMEOUT_SECONDS, **arguments)
+            wait = answer.headers.get("Retry-After")
+            if wait is None or time.monotonic() > ends:
+                return answer
+            wait_seconds = float(wait) if wait.isdigit() else 1.0
+        except requests.RequestException as error:
+            if time.monotonic() > ends:
+                raise Refused(f"{url} cannot be reached ({type(error).__name__})") from error
+        time.sleep(min(wait_seconds, 10.0))
