@@ -22,6 +22,10 @@ def burst(
     seconds: Annotated[str, typer.Option(metavar="N|N-M", help="How long those are that ffmpeg makes.")] = "1-8",
     accounts: Annotated[int, typer.Option(min=1, max=1000, help="Accounts that take turns.")] = 1,
     services: Annotated[bool, typer.Option("--services", help="A process per function, on local/services.")] = False,
+    scale_to_zero: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="With --services: functions sleep so long after.")
+    ] = None,
+    faults: Annotated[bool, typer.Option("--faults", help="Kill processes and connections meanwhile.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 1,
     same_options: Annotated[bool, typer.Option("--same-options", help="All jobs with the usual options.")] = False,
     patience: Annotated[float, typer.Option(min=1, help="Seconds in which nothing at all may happen.")] = 300,
@@ -33,9 +37,12 @@ def burst(
     if context.invoked_subcommand is not None:
         return
     from local.loadtest import media as found
+    from local.loadtest.api import Refused
     from local.loadtest.arrivals import NoArrivals, parse
     from local.loadtest.burst import Wish
     from local.loadtest.command import make
+    from local.loadtest.rooms import NoServers
+    from local.loadtest.server import NoServer
 
     try:
         wish = Wish(
@@ -47,13 +54,21 @@ def burst(
             various=not same_options,
             accounts=accounts,
             seed=seed,
+            faults=faults,
             patience_seconds=patience,
             max_p95_seconds=max_p95,
             max_ratio=max_ratio,
         )
     except (NoArrivals, found.NoMedia) as error:
         _usage(str(error))
-    raise typer.Exit(make(wish, services=services))
+    if scale_to_zero is not None and not services:
+        _usage("--scale-to-zero is for --services.")
+    try:
+        code = make(wish, services=services, idle_seconds=scale_to_zero)
+    except (NoServers, NoServer, Refused, found.NoMedia) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    raise typer.Exit(code)
 
 
 def _usage(message: str) -> NoReturn:

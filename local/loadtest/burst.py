@@ -24,6 +24,8 @@ from local.measure import machine
 _LOOK_SECONDS: Final = 0.1
 #: How long functions may take to fall asleep at the end.
 _ASLEEP_SECONDS: Final = 300.0
+#: After so long without any change under faults, recover is asked to look.
+_STILL_SECONDS: Final = 10.0
 #: Looks after the last mail, so that plots show the end.
 _AFTERWARDS_SECONDS: Final = 1.5
 
@@ -76,6 +78,9 @@ class Place(Target, Protocol):
 
     def strikes(self, journal: Journal, *, seed: int) -> AbstractContextManager[list[Strike]]:
         """Make faults for the time of a block; the list grows meanwhile."""
+
+    def nudge(self) -> None:
+        """Have what is owed be published at once, where that is possible."""
 
     def facts(self) -> dict[str, Any]:
         """What it is, by name."""
@@ -160,6 +165,7 @@ def _watch(
 
 def _until_ended(wish: Wish, place: Place, journal: Journal, load: Load, interrupted: threading.Event) -> None:
     standings, changed = journal.standings(), time.monotonic()
+    nudged = changed
     while not interrupted.wait(_LOOK_SECONDS):
         found = journal.standings()
         if found != standings:
@@ -168,6 +174,10 @@ def _until_ended(wish: Wish, place: Place, journal: Journal, load: Load, interru
             return
         if time.monotonic() - changed > wish.patience_seconds:
             return
+        if wish.faults and time.monotonic() - max(changed, nudged) > _STILL_SECONDS:
+            # What an unlucky moment left to recover would wait for its ping, minutes later.
+            place.nudge()
+            nudged = time.monotonic()
 
 
 @contextmanager

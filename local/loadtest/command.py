@@ -1,34 +1,90 @@
 """The command behind `video2mp3 burst`: starts a server where it has to, makes the burst, writes the report."""
 
 import shutil
-import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
 
 from local.loadtest import burst, report
 from local.loadtest.burst import Wish
 from local.loadtest.home import OwnTarget
-from local.loadtest.live import Lines
+from local.loadtest.live import view
 from local.loadtest.report import Report
+from local.loadtest.rooms import rooms
 from local.loadtest.server import OwnServer
+from local.loadtest.summary import lines
+
+#: Broken promises that are told; report.json has all of them.
+_SHOWN: Final = 20
 
 
-def make(wish: Wish, *, services: bool) -> int:
-    """Make a burst; the exit code."""
-    wish.output.mkdir(parents=True, exist_ok=True)
-    (wish.output / "work").mkdir(exist_ok=True)
-    view = Lines()
-    server = OwnServer(wish.output / "work", {}, services=services)
-    try:
+def make(wish: Wish, *, services: bool, idle_seconds: float | None = None) -> int:
+    """Make a burst on a server of its own; the exit code.
+
+    Args:
+        wish: what is asked for.
+        services: whether that is a process per function.
+        idle_seconds: how long each of them runs on after its last request; None for ever.
+
+    Raises:
+        NoServers: they need servers that do not run.
+        NoServer: it does not start.
+        Refused: it takes no accounts.
+    """
+    work = wish.output / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        found = stack.enter_context(rooms(work, killable=wish.faults)) if services else None
+        server = OwnServer(work, found.settings if found else {}, services=services, idle_seconds=idle_seconds)
+        stack.callback(_end, server, wish.output)
         server.start()
-        made = burst.run(wish, OwnTarget(server), view)
-    finally:
-        server.stop()
-        if server.log_path.exists():
-            shutil.copy(server.log_path, wish.output / "server.log")
-    report.write(made, wish.output)
-    burst.clean_up(wish, made)
-    for line in made.broken:
-        sys.stdout.write(f"BROKEN: {line}\n")
+        made = burst.run(wish, OwnTarget(server, found), stack.enter_context(view()))
+    write(made, wish.output)
+    kept = burst.clean_up(wish, made)
+    tell(made, wish.output, kept)
     return code(made)
+
+
+def _end(server: OwnServer, folder: Path) -> None:
+    server.stop()
+    if server.log_path.exists():
+        shutil.copy(server.log_path, folder / "server.log")
+
+
+def write(made: Report, folder: Path) -> None:
+    """Write all of a report: figures, pictures, page."""
+    from local.loadtest import page, plots
+
+    report.write(made, folder)
+    page.write(made, plots.draw(made, folder), folder)
+
+
+def tell(made: Report, folder: Path, kept: Path | None) -> None:
+    """Say on the standard output what came of a burst.
+
+    Args:
+        made: its report.
+        folder: where that is.
+        kept: where the evidence of a broken promise is.
+    """
+    out = Console(highlight=False)
+    table = Table(box=None, show_header=False)
+    for name, value in lines(made):
+        table.add_row(name, value)
+    out.print(table)
+    for verdict in made.verdicts:
+        word = {True: "kept", False: f"BROKEN {len(verdict.broken)} times", None: "unseen"}[verdict.kept]
+        out.print(f"{word}: {verdict.promise}", soft_wrap=True, markup=False)
+    for line in made.broken[:_SHOWN]:
+        out.print(f"  BROKEN: {line}", soft_wrap=True, markup=False)
+    for line in made.missed:
+        out.print(f"MISSED: {line}", soft_wrap=True, markup=False)
+    if kept is not None:
+        out.print(f"The evidence is in {kept}", soft_wrap=True, markup=False)
+    out.print(f"The report is {folder / 'report.html'}", soft_wrap=True, markup=False)
 
 
 def code(made: Report) -> int:

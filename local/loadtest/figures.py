@@ -45,6 +45,8 @@ class Figures:
     bound_seconds: float | None
     #: The time over the bound, with the processor time of generator and sampler taken off.
     ratio: float | None
+    #: The same with the processor time of strangers taken off as well: what an idle machine would have shown, about.
+    ratio_alone: float | None
     jobs_per_second: float | None
     #: Percentiles of each phase, and of `total` (to the result), by percent.
     waits: dict[str, dict[str, float]]
@@ -113,15 +115,12 @@ def reckon(
     end = max(ends, default=None)
     clock = max((record.accepted for record in records if record.accepted is not None), default=begin)
     total = None if end is None else end - begin
-    bound = ratio = after = None
+    bound = after = None
+    ratio, alone = None, None
     if end is not None and end > clock and samples:
         after = end - clock
-        ours = series.between(samples, clock, end, _ours)
-        bound = ours / cpus or None
-        taken = (
-            series.between(samples, clock, end, lambda sample: sample.own_cpu_seconds) / cpus if same_machine else 0.0
-        )
-        ratio = (after - taken) / bound if bound else None
+        bound = series.between(samples, clock, end, _ours) / cpus or None
+        ratio, alone = _ratios(samples, clock, end, cpus, same_machine=same_machine)
     idle, each = _idle(samples, slots, converters, len(succeeded))
     return Figures(
         jobs=len(records),
@@ -130,6 +129,7 @@ def reckon(
         after_uploads_seconds=after,
         bound_seconds=bound,
         ratio=ratio,
+        ratio_alone=alone,
         jobs_per_second=len(succeeded) / total if total else None,
         waits={phase: _percentiles(waits(succeeded, phase)) for phase in (*PHASES, "total")},
         hop_median_seconds=_median(waits(succeeded, "mail")),
@@ -143,6 +143,21 @@ def reckon(
         others_cpu_seconds=_others(samples) if same_machine else None,
         memory_growth=_memory_growth(samples),
     )
+
+
+def _ratios(
+    samples: Sequence[Sample], begin: float, end: float, cpus: int, *, same_machine: bool
+) -> tuple[float | None, float | None]:
+    """The time over the bound: less what generator and sampler took, and less what strangers took, too."""
+    ours = series.between(samples, begin, end, _ours)
+    if not ours:
+        return None, None
+    there = (end - begin) * cpus
+    if not same_machine:
+        return there / ours, None
+    own = series.between(samples, begin, end, lambda sample: sample.own_cpu_seconds)
+    whole = series.between(samples, begin, end, lambda sample: sample.machine_cpu_seconds)
+    return (there - own) / ours, (there - own - max(0.0, whole - ours - own)) / ours
 
 
 def gaps(records: Iterable[Record]) -> list[float]:

@@ -1,16 +1,26 @@
 """The one-process run and `--services` as a target: what its rows, processes and queues show."""
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import psutil
+import requests
 
 from functions.common.config import load
 from local.loadtest.evidence import Evidence, Strike
+from local.loadtest.faults import of_one_process, of_services, striking
 from local.loadtest.journal import Journal
-from local.loadtest.queues import Queues
+from local.loadtest.rooms import Rooms
 from local.loadtest.samples import Seen
 from local.loadtest.server import Mail, OwnServer
 from local.loadtest.stores import keys
+
+
+#: One sweep takes no longer.
+_SWEEP_SECONDS: Final = 90.0
+_AGAIN_SECONDS: Final = 0.5
 
 
 class OwnTarget:
@@ -18,13 +28,14 @@ class OwnTarget:
 
     Args:
         server: the server.
-        queues: its broker's; None where the broker is inside the server.
+        rooms: where it keeps what it has, with a process per function; None for its own folder.
     """
 
-    def __init__(self, server: OwnServer, queues: Queues | None = None) -> None:
+    def __init__(self, server: OwnServer, rooms: Rooms | None = None) -> None:
         self.server, self.url = server, server.url
         self._rows = server.rows
-        self._queues = queues
+        self._rooms = rooms
+        self._queues = rooms.queues if rooms else None
         #: What cannot be seen of it.
         self.unseen: tuple[str, ...] = ()
         self.slots = load(server.settings).convert_slots
@@ -70,9 +81,31 @@ class OwnTarget:
         return self.server.waits_for_starts()
 
     @contextmanager
-    def strikes(self, journal: Journal, *, seed: int) -> Iterator[list[Strike]]:  # noqa: ARG002 - faults come next
+    def strikes(self, journal: Journal, *, seed: int) -> Iterator[list[Strike]]:
         """See burst.Place."""
-        yield []
+        blows = of_services(self.server, self._rooms) if self._rooms else of_one_process(self.server)
+        with striking(blows, self._rows, journal, seed=seed) as made:
+            yield made
+        self._sweep_until_tidy()
+
+    def nudge(self) -> None:
+        """See burst.Place: with a process per function, have recover do what it does every five minutes."""
+        recover = self.server.programs().get("recover")
+        if recover is not None:
+            with suppress(requests.RequestException, psutil.Error):
+                port = recover.environ()["PORT"]
+                requests.post(f"http://127.0.0.1:{port}/", json={}, timeout=_SWEEP_SECONDS)
+
+    def _sweep_until_tidy(self) -> None:
+        """Have what earlier attempts left be removed, as time would."""
+        if self._rooms is None:
+            # Its start sweeps, and nobody can ask for it otherwise.
+            self.server.stop()
+            self.server.start()
+        ends = time.monotonic() + _SWEEP_SECONDS
+        while self._rows.unswept() and time.monotonic() < ends:
+            self.nudge()
+            time.sleep(_AGAIN_SECONDS)
 
     def facts(self) -> dict[str, Any]:
         """See burst.Place."""

@@ -77,6 +77,20 @@ class Rows:
                 for job_id, state, due, lease in found
             ]
 
+    def most_claims(self) -> int:
+        """How often the job that was claimed most often and has not ended was."""
+        open_ = jobs.c.state.in_(("queued", "converting"))
+        with self._engine.connect() as connection:
+            return int(connection.execute(select(func.max(jobs.c.claims)).where(open_)).scalar_one() or 0)
+
+    def unswept(self) -> int:
+        """Jobs whose earlier attempts may have left a result."""
+        left = (
+            select(func.count()).select_from(jobs).where(jobs.c.state == "succeeded", jobs.c.swept < jobs.c.attempt - 1)
+        )
+        with self._engine.connect() as connection:
+            return int(connection.execute(left).scalar_one())
+
     def unsent(self) -> list[str]:
         """Jobs whose mail is owed, or was given up."""
         with self._engine.connect() as connection:
