@@ -38,13 +38,15 @@ class Account:
     Args:
         url: the server's origin.
         token: its access token.
+        host: the name that the server has there, where the address is not it; empty for none.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, host: str = "") -> None:
         self.token = token
         self._url = url
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token}"
+        _call(self._session, host)
 
     def jobs(self) -> Iterator[dict[str, Any]]:
         """All of its jobs, newest first.
@@ -69,14 +71,19 @@ class Account:
         return Downloaded(answer.status_code, answer.content)
 
 
-def register(url: str) -> Account:
+def register(url: str, host: str = "") -> Account:
     """Make an account, and log in; whoever is told to wait does.
+
+    Args:
+        url: the server's origin.
+        host: see Account.
 
     Raises:
         Refused: the server takes nobody.
     """
     email, password = f"burst-{secrets.token_hex(8)}@example.com", secrets.token_urlsafe(16)
     with requests.Session() as session:
+        _call(session, host)
         made = _patiently(session, "POST", f"{url}/register", data={"email": email, "password": password})
         # 409: it was made, and the connection broke before the answer came.
         if made.status_code not in (201, 409):
@@ -84,7 +91,13 @@ def register(url: str) -> Account:
         login = _patiently(session, "POST", f"{url}/login", auth=(email, password))
         if login.status_code != 200:
             raise Refused(f"nobody can log in: {login.status_code} {login.text[:200]}")
-    return Account(url, login.text)
+    return Account(url, login.text, host)
+
+
+def _call(session: requests.Session, host: str) -> None:
+    """Have every request of a session name a host."""
+    if host:
+        session.headers["Host"] = host
 
 
 def moment(text: str | None) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from functions.convert.processors import usable
 from local.loadtest import arrivals, media, plan, proof
-from local.loadtest.api import register
+from local.loadtest.api import Account, register
 from local.loadtest.evidence import Evidence, Strike, download_all
 from local.loadtest.figures import Figures, percentile, reckon, waits
 from local.loadtest.journal import Journal
@@ -56,8 +56,8 @@ class Place(Target, Protocol):
     """Where a burst is made."""
 
     url: str
-    #: What cannot be seen of it, in sentences.
-    unseen: tuple[str, ...]
+    #: The name that it has there, where the address is not it; empty for none.
+    host: str
     #: Conversions that one converter does at once, and what converters are called among the instances.
     slots: int
     converters: str
@@ -66,6 +66,13 @@ class Place(Target, Protocol):
     #: Whether a job's end is seen by its mail, and whether all of it runs on this machine.
     sees_mails: bool
     is_here: bool
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What cannot be seen of it, in sentences."""
+
+    def use(self, accounts: Sequence[Account]) -> None:
+        """Take the accounts whose jobs are looked at."""
 
     def asleep(self) -> bool:
         """Whether no function that sleeps runs any more."""
@@ -116,12 +123,20 @@ def run(wish: Wish, place: Place, view: View) -> Report:
         else media.make_mix(work / "media", wish.lengths, seed=wish.seed, say=view.say)
     )
     view.say(f"registering {wish.accounts} accounts" if wish.accounts > 1 else "registering an account")
-    accounts = [register(place.url) for _ in range(wish.accounts)]
+    accounts = [register(place.url, place.host) for _ in range(wish.accounts)]
+    place.use(accounts)
     offsets = wish.arrivals.offsets(wish.jobs, seed=wish.seed)
     orders = plan.draw(offsets, clips, accounts=wish.accounts, seed=wish.seed, various=wish.various)
     written = work / "plan.json"
     tokens = [account.token for account in accounts]
-    plan.write(written, url=place.url, tokens=tokens, orders=orders, patience_seconds=wish.patience_seconds)
+    plan.write(
+        written,
+        url=place.url,
+        host=place.host,
+        tokens=tokens,
+        orders=orders,
+        patience_seconds=wish.patience_seconds,
+    )
     journal, began = Journal(orders), datetime.now(UTC)
     evidence = Evidence(journal.records)
     with Load(written, journal, wish.output / "generator.log") as load:

@@ -2,8 +2,10 @@
 
 import shutil
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +14,9 @@ from local.loadtest import burst, report
 from local.loadtest.burst import Wish
 from local.loadtest.home import OwnTarget
 from local.loadtest.live import view
+from local.loadtest.pods import Pods
+from local.loadtest.queues import Queues
+from local.loadtest.remote import Remote
 from local.loadtest.report import Report
 from local.loadtest.rooms import rooms
 from local.loadtest.server import OwnServer
@@ -19,6 +24,19 @@ from local.loadtest.summary import lines
 
 #: Broken promises that are told; report.json has all of them.
 _SHOWN: Final = 20
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A server that somebody else runs."""
+
+    url: str
+    host: str = ""
+    #: Where its pods are, and the context of the kubeconfig that knows the cluster.
+    namespace: str | None = None
+    context: str | None = None
+    #: The management API of its RabbitMQ, with user and password; the path is the virtual host.
+    rabbitmq_url: str | None = None
 
 
 def make(wish: Wish, *, services: bool, idle_seconds: float | None = None) -> int:
@@ -42,9 +60,29 @@ def make(wish: Wish, *, services: bool, idle_seconds: float | None = None) -> in
         stack.callback(_end, server, wish.output)
         server.start()
         made = burst.run(wish, OwnTarget(server, found), stack.enter_context(view()))
+    return conclude(made, wish)
+
+
+def make_elsewhere(wish: Wish, where: Elsewhere) -> int:
+    """Make a burst on a server that somebody else runs; the exit code.
+
+    Raises:
+        Refused: it takes no accounts.
+    """
+    pods = Pods(where.namespace, where.context) if where.namespace else None
+    queues = None
+    if where.rabbitmq_url:
+        parts = urlsplit(where.rabbitmq_url)
+        queues = Queues(parts._replace(path="").geturl(), unquote(parts.path.lstrip("/")) or "/")
+    with view() as watching:
+        made = burst.run(wish, Remote(where.url, host=where.host, pods=pods, queues=queues), watching)
+    return conclude(made, wish)
+
+
+def conclude(made: Report, wish: Wish) -> int:
+    """Write a report and tell of it; the exit code."""
     write(made, wish.output)
-    kept = burst.clean_up(wish, made)
-    tell(made, wish.output, kept)
+    tell(made, wish.output, burst.clean_up(wish, made))
     return code(made)
 
 

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -18,26 +18,26 @@ from local.loadtest.server import NoServer, OwnServer
 
 #: Between two faults, in seconds.
 PAUSE_SECONDS: Final = (1.0, 4.0)
+#: With more of them retries never come to rest, and the proof is the same.
+_MOST_STRIKES: Final = 12
 #: How long what was killed stays away, where nobody else brings it back.
 _AWAY_SECONDS: Final = (0.0, 2.0)
 #: A job that was taken down so often is let through: its fifth claim would be refused by contract.
 _MOST_CLAIMS: Final = 3
 #: What takes a job's worker down with it, which counts as a claim.
 _COST_CLAIMS: Final = ("convert", "server", "ffmpeg")
-#: What comes back within a moment: it still is a fault if nothing was there to be hit.
-_LOOK_SECONDS: Final = 0.1
 
 #: Makes one fault; False where there was nothing to hit.
 Blow = Callable[[random.Random], bool]
 
 
 @contextmanager
-def striking(blows: Mapping[str, Blow], rows: Rows, journal: Journal, *, seed: int) -> Iterator[list[Strike]]:
+def striking(blows: Mapping[str, Blow], rows: Rows | None, journal: Journal, *, seed: int) -> Iterator[list[Strike]]:
     """Make faults in a thread of its own for the time of a block, as long as there are jobs to be hit.
 
     Args:
         blows: what may be hit, by name.
-        rows: of the server.
+        rows: of the server; None where they cannot be seen, and each worker may be taken down a few times in all.
         journal: knows when the burst began, and what is left to do.
         seed: of moments and blows.
     """
@@ -47,8 +47,10 @@ def striking(blows: Mapping[str, Blow], rows: Rows, journal: Journal, *, seed: i
 
     def strike() -> None:
         while not over.wait(chance.uniform(*PAUSE_SECONDS)) and journal.unfinished():
+            if len(strikes) >= _MOST_STRIKES:
+                return
             name = chance.choice(sorted(blows))
-            if name in _COST_CLAIMS and not _may_cost_claims(rows):
+            if name in _COST_CLAIMS and not _may_cost_claims(rows, strikes):
                 continue
             at = time.time() - journal.began
             if blows[name](chance):
@@ -63,7 +65,9 @@ def striking(blows: Mapping[str, Blow], rows: Rows, journal: Journal, *, seed: i
         thread.join()
 
 
-def _may_cost_claims(rows: Rows) -> bool:
+def _may_cost_claims(rows: Rows | None, strikes: Sequence[Strike]) -> bool:
+    if rows is None:
+        return sum(strike.what in _COST_CLAIMS for strike in strikes) < _MOST_CLAIMS
     # A database that is away right now tells nothing, and whoever does not know does not strike.
     with suppress(Exception):
         return rows.most_claims() < _MOST_CLAIMS

@@ -61,8 +61,9 @@ class Figures:
     #: How often a function was started while somebody waited, and for how long they waited in all.
     cold_starts: int
     cold_start_seconds: float
-    #: Processor time of generator and sampler, and of strangers on the same machine, in the whole time.
+    #: Processor time in the whole time: of generator and sampler, of databases and brokers, of strangers.
     own_cpu_seconds: float
+    servers_cpu_seconds: float
     others_cpu_seconds: float | None
     #: The server's memory at its most in the last third over its most in the first.
     memory_growth: float | None
@@ -140,6 +141,7 @@ def reckon(
         cold_starts=sum(map(len, starts.values())),
         cold_start_seconds=sum(map(sum, starts.values())),
         own_cpu_seconds=series.grown(samples, lambda sample: sample.own_cpu_seconds),
+        servers_cpu_seconds=series.grown(samples, _servers),
         others_cpu_seconds=_others(samples) if same_machine else None,
         memory_growth=_memory_growth(samples),
     )
@@ -156,8 +158,9 @@ def _ratios(
     if not same_machine:
         return there / ours, None
     own = series.between(samples, begin, end, lambda sample: sample.own_cpu_seconds)
-    whole = series.between(samples, begin, end, lambda sample: sample.machine_cpu_seconds)
-    return (there - own) / ours, (there - own - max(0.0, whole - ours - own)) / ours
+    known = own + ours + series.between(samples, begin, end, _servers)
+    strangers = max(0.0, series.between(samples, begin, end, _machine) - known)
+    return (there - own) / ours, (there - own - strangers) / ours
 
 
 def gaps(records: Iterable[Record]) -> list[float]:
@@ -180,6 +183,14 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
 
 def _median(values: Sequence[float]) -> float | None:
     return percentile(values, 50) if values else None
+
+
+def _servers(sample: Sample) -> float:
+    return sample.servers_cpu_seconds
+
+
+def _machine(sample: Sample) -> float:
+    return sample.machine_cpu_seconds
 
 
 def _ours(sample: Sample) -> float:
@@ -217,8 +228,8 @@ def _idle(samples: Sequence[Sample], slots: int, converters: str, jobs: int) -> 
 
 
 def _others(samples: Sequence[Sample]) -> float:
-    whole = series.grown(samples, lambda sample: sample.machine_cpu_seconds)
-    return max(0.0, whole - series.grown(samples, _ours) - series.grown(samples, lambda sample: sample.own_cpu_seconds))
+    known = (_ours, _servers, lambda sample: sample.own_cpu_seconds)
+    return max(0.0, series.grown(samples, _machine) - sum(series.grown(samples, value) for value in known))
 
 
 def _memory_growth(samples: Sequence[Sample]) -> float | None:

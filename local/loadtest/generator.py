@@ -40,6 +40,10 @@ class Uploader(FastHttpUser):
     network_timeout = _TIMEOUT_SECONDS
     connection_timeout = _TIMEOUT_SECONDS
     max_redirects = 0
+    #: locust's default would hand tokens to whoever answers.
+    insecure = False
+    #: Of every request.
+    headers: ClassVar[dict[str, str]] = {}
     #: Set when the burst begins.
     begun: ClassVar[Event] = Event()
     began: ClassVar[float] = 0.0
@@ -71,6 +75,7 @@ class Uploader(FastHttpUser):
         """Send it once; after how many seconds to send it again, None for never."""
         number = order["number"]
         headers = {
+            **self.headers,
             "Authorization": f"Bearer {order['token']}",
             "Idempotency-Key": order["key"],
             "Content-Type": "application/octet-stream",
@@ -117,6 +122,7 @@ def main() -> None:
     """Run the plan to its end."""
     plan = json.loads(Path(sys.argv[1]).read_text())
     Uploader.host = plan["url"]
+    Uploader.headers = plan["headers"]
     Uploader.patience_seconds = plan["patience"]
     Uploader.orders.extend(plan["jobs"])
     for path in {order["path"] for order in plan["jobs"]}:

@@ -1,7 +1,7 @@
 """The one-process run and `--services` as a target: what its rows, processes and queues show."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -9,14 +9,15 @@ import psutil
 import requests
 
 from functions.common.config import load
+from local.loadtest.api import Account
 from local.loadtest.evidence import Evidence, Strike
 from local.loadtest.faults import of_one_process, of_services, striking
 from local.loadtest.journal import Journal
+from local.loadtest.processes import Beside
 from local.loadtest.rooms import Rooms
 from local.loadtest.samples import Seen
 from local.loadtest.server import Mail, OwnServer
 from local.loadtest.stores import keys
-
 
 #: One sweep takes no longer.
 _SWEEP_SECONDS: Final = 90.0
@@ -34,25 +35,38 @@ class OwnTarget:
     def __init__(self, server: OwnServer, rooms: Rooms | None = None) -> None:
         self.server, self.url = server, server.url
         self._rows = server.rows
-        self._rooms = rooms
+        self._rooms, self._beside = rooms, Beside()
         self._queues = rooms.queues if rooms else None
-        #: What cannot be seen of it.
-        self.unseen: tuple[str, ...] = ()
+        self.host = ""
         self.slots = load(server.settings).convert_slots
         #: Which instances convert, and whether its functions sleep.
         self.converters = "convert" if server.services else "server"
         self.sleeps = server.idle_seconds is not None
         self.sees_mails = self.is_here = True
 
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """See burst.Place."""
+        return () if self._rooms else ("queued events: the broker is inside the server, and its rows tell as much",)
+
+    def use(self, accounts: Sequence[Account]) -> None:
+        """See burst.Place: the rows tell of every account."""
+
     def look(self, journal: Journal) -> None:
         """See samples.Target."""
-        journal.see(self._rows.seen())
+        asked = journal.ids()
+        journal.see(self._rows.seen(), asked=asked)
 
     def seen(self) -> Seen:
         """See samples.Target."""
         usage = self.server.usage()
         instances = {name: {"Running": each.instances} for name, each in usage.items()}
-        return Seen(instances, usage, self._queues.depths() if self._queues else {})
+        depths: dict[str, int] = {}
+        if self._queues is not None:
+            # A broker that was killed is away for a while.
+            with suppress(requests.RequestException):
+                depths = self._queues.depths()
+        return Seen(instances, usage, depths, self._beside.look(self._rooms.servers()) if self._rooms else 0.0)
 
     def gather(self, evidence: Evidence, began: float) -> None:
         """Add what lies behind the server, once nothing runs any more.

@@ -127,12 +127,17 @@ class Journal:
             case "given_up":
                 record.given_up = True
 
-    def see(self, rows: dict[str, dict[str, Any]], *, all_of_them: bool = True) -> None:
+    def ids(self) -> set[str]:
+        """The jobs that had their 202 by now."""
+        with self.lock:
+            return {record.id for record in self.records if record.id is not None}
+
+    def see(self, rows: dict[str, dict[str, Any]], *, asked: set[str]) -> None:
         """Take what the server knows of its jobs, by their ids: columns of Record, moments since 1970.
 
         Args:
             rows: what was found.
-            all_of_them: whether a job that is not among them has no row any more.
+            asked: the jobs that had their 202 before anybody looked: one that is not found has no row any more.
         """
         with self.lock:
             for record in self.records:
@@ -140,8 +145,7 @@ class Journal:
                     continue
                 row = rows.get(record.id)
                 if row is None:
-                    if all_of_them:
-                        record.state = "gone"
+                    record.state = "gone" if record.id in asked else record.state
                     continue
                 for name, value in row.items():
                     moment = name in ("started", "finished", "mailed") and value is not None

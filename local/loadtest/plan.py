@@ -56,12 +56,15 @@ def draw(
     ]
 
 
-def write(path: Path, *, url: str, tokens: Sequence[str], orders: Sequence[Order], patience_seconds: float) -> None:
+def write(
+    path: Path, *, url: str, host: str, tokens: Sequence[str], orders: Sequence[Order], patience_seconds: float
+) -> None:
     """Write down what the generator has to know, for our eyes only, since tokens are in it.
 
     Args:
         path: where.
         url: the server's origin.
+        host: the name that it has there, where the address is not it; empty for none.
         tokens: of the accounts.
         orders: the jobs.
         patience_seconds: how long one upload is tried again and again.
@@ -77,6 +80,7 @@ def write(path: Path, *, url: str, tokens: Sequence[str], orders: Sequence[Order
         }
         for order in orders
     ]
-    text = json.dumps({"url": url, "patience": patience_seconds, "jobs": jobs})
+    headers = {"Host": host} if host else {}
+    text = json.dumps({"url": url, "headers": headers, "patience": patience_seconds, "jobs": jobs})
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)

@@ -4,7 +4,7 @@ A child that lives shorter than the time between two looks is found in its paren
 waited for it; what a killed parent never waited for is lost, and small.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -131,3 +131,19 @@ class Families:
                     found.setdefault("ffmpeg", Usage()).instances += 1
         usage.instances += child.status() != psutil.STATUS_ZOMBIE
         known.cpu_seconds = max(known.cpu_seconds, cpu_seconds)
+
+
+class Beside:
+    """Servers that others have started, such as databases: only what they use is of interest."""
+
+    def __init__(self) -> None:
+        self._used: dict[tuple[int, float], float] = {}
+
+    def look(self, servers: Iterable[psutil.Process]) -> float:
+        """What they have used since they were first seen, in CPU seconds; one that ended counts on."""
+        for server in servers:
+            with suppress(psutil.Error):
+                for process in _family(server):
+                    with suppress(psutil.Error):
+                        self._used[process.pid, process.create_time()] = total_cpu_seconds(process, reaped=False)
+        return sum(self._used.values())

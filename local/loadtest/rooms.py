@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+import psutil
 import requests
 from sqlalchemy import create_engine, make_url, text
 
@@ -36,6 +37,11 @@ class Rooms:
     database: str
     #: A RabbitMQ of the burst's own, where it is going to be killed.
     rabbitmq: RabbitMQ | None
+
+    def servers(self) -> list[psutil.Process]:
+        """The processes of all of these servers."""
+        own = [self.rabbitmq] if self.rabbitmq else []
+        return [found for server in (*Fleet().servers, *own) if (found := server.process.found) is not None]
 
 
 @contextmanager

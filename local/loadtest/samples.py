@@ -35,6 +35,8 @@ class Sample:
     queues: dict[str, int]
     #: Processor time of the generator and of whoever looks.
     own_cpu_seconds: float
+    #: Of the databases, stores and brokers that the burst uses, where they are known.
+    servers_cpu_seconds: float
     #: Of everything on this machine.
     machine_cpu_seconds: float
 
@@ -50,6 +52,7 @@ class Seen:
     instances: dict[str, dict[str, int]] = field(default_factory=dict)
     usage: dict[str, Usage] = field(default_factory=dict)
     queues: dict[str, int] = field(default_factory=dict)
+    servers_cpu_seconds: float = 0.0
 
 
 class Target(Protocol):
@@ -105,12 +108,15 @@ class Sampler:
             self._ends.wait(max(EVERY_SECONDS, (time.thread_time() - began) / _SHARE))
 
     def once(self) -> None:
-        """Look once; a look that fails is one look less."""
+        """Look once; where jobs cannot be seen they stand as they stood, and a look that sees nothing is left out."""
+        # Drivers of databases and of the management API have their own words for a server that is away.
         try:
             self._target.look(self._journal)
-            seen = self._target.seen()
-        # Drivers of databases and of the management API have their own words for a server that is away.
         except Exception:  # noqa: BLE001 - a fault may have taken away what is looked at
+            self.failed += 1
+        try:
+            seen = self._target.seen()
+        except Exception:  # noqa: BLE001 - the same
             self.failed += 1
             return
         with self._journal.lock:
@@ -123,6 +129,7 @@ class Sampler:
             memory_bytes={name: usage.memory_bytes for name, usage in seen.usage.items()},
             queues=seen.queues,
             own_cpu_seconds=round(self._own_cpu_seconds(), 3),
+            servers_cpu_seconds=round(seen.servers_cpu_seconds, 2),
             machine_cpu_seconds=round(machine_cpu_seconds(), 2),
         )
         if began:

@@ -35,7 +35,9 @@ def lines(report: Report) -> list[tuple[str, str]]:
         ("share of them idle", number(None if found.idle_share is None else found.idle_share * 100, "%", 0)),
         ("cold starts that somebody waited for", str(found.cold_starts)),
         ("waited for them in all", number(found.cold_start_seconds, "s")),
+        ("faults", str(len(report.strikes))),
         ("CPU of generator and sampler", number(found.own_cpu_seconds, "s")),
+        ("CPU of databases and brokers", number(found.servers_cpu_seconds, "s")),
         ("CPU of strangers on this machine", number(found.others_cpu_seconds, "s")),
         ("memory: last third's peak over the first's", number(found.memory_growth)),
     ]
