@@ -37,4 +37,3 @@ PHASES: Final = {"upload": _PURPLE, "queue": _GREY, "convert": _ORANGE, "mail": 
 #: Of functions: with a dash each, since there are more of them than colours.
 SERIES: Final = (_BLUE, _ORANGE, _GREEN, _VERMILION, _SKY, _PURPLE, _GREY)
 ARRIVALS: Final = _GREY
-FAULT: Final = _VERMILION

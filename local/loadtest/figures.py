@@ -15,6 +15,8 @@ PHASES: Final[dict[str, tuple[str, str]]] = {
     "convert": ("started", "finished"),
     "mail": ("finished", "mailed"),
 }
+#: Phases in which a pod or a process can take work.
+READY: Final = ("Ready", "Running")
 _PERCENTS: Final = (50, 95, 99, 100)
 
 

@@ -1,6 +1,6 @@
 """The pictures of a report, each on light and on dark ground (matplotlib)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from local.loadtest import colours
 from local.loadtest.colours import THEMES, Theme
-from local.loadtest.figures import PHASES, percentile, running, waits
+from local.loadtest.figures import PHASES, READY, percentile, running, waits
 from local.loadtest.report import Report
 
 _DOTS_PER_INCH: Final = 110
@@ -68,21 +68,39 @@ def _themed(theme: Theme) -> Iterator[None]:
 
 
 def _pods(figure: Figure, report: Report) -> None:
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    # A lane for each function: a dozen lines that are all 0 or 1 would hide each other.
+    names = list(reversed(report.figures.functions))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(max(3.0, 0.45 * len(names)), 1.2))
     moments = [sample.at for sample in report.samples]
-    # What never sleeps says nothing about scaling, so it is drawn first and thinly.
-    for number, name in enumerate(report.figures.functions):
-        counts = [running(sample, name) for sample in report.samples]
-        style: dict[str, Any] = {"color": colours.SERIES[number % len(colours.SERIES)]}
-        dash = _DASHES[number % len(_DASHES)]
-        label = f"{name} (at most {max(counts, default=0)})"
-        above.step(moments, counts, where="post", linestyle=dash, linewidth=1.8, label=label, **style)
+    for lane, name in enumerate(names):
+        _lane(above, lane, name, moments, report)
     _faults(above, report)
+    above.set_yticks([lane + 0.4 for lane in range(len(names))], names)
+    above.tick_params(axis="y", length=0)
+    above.set_ylim(0, max(1, len(names)))
+    above.grid(visible=False, axis="y")
     above.set_ylabel("pods" if report.facts.get("namespace") else "processes")
-    above.yaxis.set_major_locator(MaxNLocator(integer=True))
-    above.set_ylim(bottom=0)
-    _legend(above)
     _arrivals(below, report)
+
+
+def _lane(axes: Axes, lane: int, name: str, moments: Sequence[float], report: Report) -> None:
+    """One function: how many there are, and in a lighter shade those of them that are not ready."""
+    colour = colours.SERIES[lane % len(colours.SERIES)]
+    most = max(1, report.figures.functions[name].most)
+    there = [running(sample, name) for sample in report.samples]
+    ready = [sum(sample.instances.get(name, {}).get(phase, 0) for phase in READY) for sample in report.samples]
+    for counts, alpha in ((there, 0.35), (ready, 1.0)):
+        heights = [lane + 0.85 * count / most for count in counts]
+        axes.fill_between(moments, lane, heights, step="post", color=colour, alpha=alpha, linewidth=0)
+    axes.annotate(
+        f"at most {max(there, default=0)}",
+        (1.0, lane + 0.4),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+    )
 
 
 def _arrivals(axes: Axes, report: Report) -> None:
@@ -93,6 +111,7 @@ def _arrivals(axes: Axes, report: Report) -> None:
         axes.step([0.0, *moments, end], [*range(len(moments) + 1), len(moments)], dash, where="post", label=label)
     for line, colour in zip(axes.lines, (colours.ARRIVALS, colours.SERIES[2]), strict=False):
         line.set_color(colour)
+    _faults(axes, report)
     axes.set_ylabel("uploads")
     _seconds(axes)
     _legend(axes)
@@ -123,7 +142,7 @@ def _waits(figure: Figure, report: Report) -> None:
         values = [percentile(each, percent) for each in found.values()]
         shades = [colours.PHASES[phase] for phase in found]
         bars = left.bar(places, values, width=0.25, color=shades, alpha=1 - number * 0.3)
-        left.bar_label(bars, [f"{value:.2g}" for value in values], fontsize=7, padding=1)
+        left.bar_label(bars, [_short(value) for value in values], fontsize=7, padding=1)
     left.set_xticks(range(len(found)), list(found))
     left.set_ylabel("seconds")
     left.set_xlabel("bars: p50, p95, p99")
@@ -136,8 +155,11 @@ def _waits(figure: Figure, report: Report) -> None:
     right.set_xlabel("seconds")
     right.set_ylabel("share of jobs that waited no longer")
     right.set_xlim(left=0)
-    if right.lines:
-        _legend(right)
+    _legend(right)
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
 
 
 def _slowest(figure: Figure, report: Report) -> None:
@@ -162,7 +184,8 @@ def _slowest(figure: Figure, report: Report) -> None:
 def _faults(axes: Axes, report: Report) -> None:
     for number, strike in enumerate(report.strikes):
         label = "fault" if number == 0 else None
-        axes.axvline(strike.at, color=colours.FAULT, linewidth=1, linestyle=":", label=label)
+        # What stands behind may have any colour.
+        axes.axvline(strike.at, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":", label=label)
 
 
 def _seconds(axes: Axes) -> None:
@@ -171,6 +194,8 @@ def _seconds(axes: Axes) -> None:
 
 
 def _legend(axes: Axes) -> None:
+    if not axes.get_legend_handles_labels()[1]:
+        return
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, fontsize=9)
 
 
