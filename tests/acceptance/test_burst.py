@@ -125,7 +125,9 @@ def test_a_missed_bound_is_told(tmp_path: Path, recordings: Path) -> None:
 
 def test_whoever_is_turned_away_comes_again(tmp_path: Path, recordings: Path) -> None:
     """More jobs than an account may have waiting: clear refusals, tried again when they said, and all were taken."""
-    with started(tmp_path, "--jobs", "4", "--media", str(recordings), env={"MAX_QUEUED_JOBS": "1"}) as process:
+    # Those that come at the very same moment do not see each other.
+    words = ("--jobs", "8", "--arrivals", "ramp:1", "--media", str(recordings))
+    with started(tmp_path, *words, env={"MAX_QUEUED_JOBS": "1"}) as process:
         assert process.wait(SECONDS) == 0
     refusals = [refusal for job in report(tmp_path)["jobs"] for refusal in job["refusals"]]
     assert {(refusal["status"], refusal["retry_after"]) for refusal in refusals} == {(429, "10")}

@@ -70,10 +70,8 @@ def pod(**more: Any) -> dict[str, Any]:
     """A pod as the API tells of it."""
     ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:03Z"}
     metadata = {"labels": {SERVICE: "convert"}, "creationTimestamp": "2026-01-01T00:00:00Z", "uid": "u"}
-    return {
-        "metadata": {**metadata, **more.pop("metadata", {})},
-        "status": {"phase": "Running", "conditions": [ready], **more},
-    }
+    metadata |= more.pop("metadata", {})
+    return {"metadata": metadata, "status": {"phase": "Running", "conditions": [ready], **more}}
 
 
 def test_phases_of_a_pod() -> None:
@@ -102,11 +100,13 @@ def test_clocks_that_differ() -> None:
 def test_children_that_lived_shorter_than_a_look_are_counted() -> None:
     """What they used is in the counters of whoever waited for them."""
     work = "import hashlib\nfor _ in range(60): hashlib.sha256(b'x' * 4_000_000).digest()"
-    script = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {work!r}])\nprint(1, flush=True)\nsys.stdin.read()"
+    run = f"subprocess.run([sys.executable, '-c', {work!r}])"
+    script = f"import subprocess, sys\n{run}\nprint(1, flush=True)\nsys.stdin.read()"
     with psutil.Popen(["python3", "-c", script], stdin=-1, stdout=-1) as process:
         process.stdout.readline()
         found = OneTree().look(psutil.Process(process.pid))
         assert found["ffmpeg"].cpu_seconds > 0.02
         assert found["ffmpeg"].instances == 0
-        assert Beside().look([psutil.Process(process.pid)]) < total_cpu_seconds(psutil.Process(process.pid))
+        own_seconds = Beside().look([psutil.Process(process.pid)])
+        assert own_seconds < total_cpu_seconds(psutil.Process(process.pid))
         process.stdin.close()
