@@ -6,6 +6,7 @@ thing that happens, with its moment (seconds since 1970).
 """
 
 import json
+import resource
 import sys
 import time
 from collections import deque
@@ -120,6 +121,8 @@ def _detail(answer: Any) -> str:
 
 def main() -> None:
     """Run the plan to its end."""
+    # A connection for each upload that is under way.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     plan = json.loads(Path(sys.argv[1]).read_text())
     Uploader.host = plan["url"]
     Uploader.headers = plan["headers"]
