@@ -144,11 +144,12 @@ def run(wish: Wish, place: Place, view: View) -> Report:
         with _interruptible() as interrupted:
             _watch(wish, place, journal, load, sampler, evidence, interrupted)
             evidence.interrupted = interrupted.is_set()
+    starts = place.starts()
     view.say("proving what became of each job")
     if not evidence.interrupted:
         evidence.results = download_all(journal.records, accounts, told=lambda _count: None)
     place.gather(evidence, journal.began)
-    return _conclude(wish, place, journal, sampler.samples, evidence, clips, began)
+    return _conclude(wish, place, journal, sampler.samples, evidence, clips, began, starts)
 
 
 def _watch(
@@ -228,6 +229,7 @@ def _conclude(
     evidence: Evidence,
     clips: Sequence[media.Clip],
     began: datetime,
+    starts: dict[str, list[float]],
 ) -> Report:
     cpus = usable()
     figures = reckon(
@@ -236,7 +238,7 @@ def _conclude(
         cpus=cpus,
         slots=place.slots,
         converters=place.converters,
-        starts=place.starts(),
+        starts=starts,
         sees_mails=place.sees_mails,
         same_machine=place.is_here,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from local.loadtest import series
@@ -60,8 +61,9 @@ class Figures:
     #: Seconds that pods of the converter were there for each job, and the share of them without one.
     pod_seconds_per_job: float | None
     idle_share: float | None
-    #: How often a function was started while somebody waited, and for how long they waited in all.
+    #: Pods or processes that were started meanwhile; who waited for them, and for how long in all.
     cold_starts: int
+    cold_start_waits: int
     cold_start_seconds: float
     #: Processor time in the whole time: of generator and sampler, of databases and brokers, of strangers.
     own_cpu_seconds: float
@@ -140,7 +142,8 @@ def reckon(
         functions=_functions(samples),
         pod_seconds_per_job=each,
         idle_share=idle,
-        cold_starts=sum(map(len, starts.values())),
+        cold_starts=_started(samples),
+        cold_start_waits=sum(map(len, starts.values())),
         cold_start_seconds=sum(map(sum, starts.values())),
         own_cpu_seconds=series.grown(samples, lambda sample: sample.own_cpu_seconds),
         servers_cpu_seconds=series.grown(samples, _servers),
@@ -215,6 +218,14 @@ def _function(samples: Sequence[Sample], name: str) -> Function:
         pod_seconds=round(series.area(samples, lambda sample: running(sample, name)), 2),
         cpu_seconds=round(series.grown(samples, lambda sample: sample.cpu_seconds.get(name, 0.0)), 2),
         peak_bytes=max(sample.memory_bytes.get(name, 0) for sample in samples),
+    )
+
+
+def _started(samples: Sequence[Sample]) -> int:
+    """How often there was one more of a function than a look before; encoders are started for each job anyway."""
+    names = {name for sample in samples for name in sample.instances} - {"ffmpeg"}
+    return sum(
+        max(0, running(right, name) - running(left, name)) for left, right in pairwise(samples) for name in names
     )
 
 

@@ -9,6 +9,7 @@ import psutil
 import requests
 
 from functions.common.config import load
+from local.loadtest import snapshot
 from local.loadtest.api import Account
 from local.loadtest.evidence import Evidence, Strike
 from local.loadtest.faults import of_one_process, of_services, striking
@@ -49,8 +50,9 @@ class OwnTarget:
         """See burst.Place."""
         return () if self._rooms else ("queued events: the broker is inside the server, and its rows tell as much",)
 
-    def use(self, accounts: Sequence[Account]) -> None:
-        """See burst.Place: the rows tell of every account."""
+    def use(self, accounts: Sequence[Account]) -> None:  # noqa: ARG002 - the rows tell of every account
+        """See burst.Place."""
+        self.server.begin()
 
     def look(self, journal: Journal) -> None:
         """See samples.Target."""
@@ -59,14 +61,15 @@ class OwnTarget:
 
     def seen(self) -> Seen:
         """See samples.Target."""
-        usage = self.server.usage()
+        there = snapshot.take()
+        usage = self.server.usage(there)
         instances = {name: {"Running": each.instances} for name, each in usage.items()}
         depths: dict[str, int] = {}
         if self._queues is not None:
             # A broker that was killed is away for a while.
             with suppress(requests.RequestException):
                 depths = self._queues.depths()
-        return Seen(instances, usage, depths, self._beside.look(self._rooms.servers()) if self._rooms else 0.0)
+        return Seen(instances, usage, depths, self._beside.look(self._rooms.servers(), there) if self._rooms else 0.0)
 
     def gather(self, evidence: Evidence, began: float) -> None:
         """Add what lies behind the server, once nothing runs any more.

@@ -1,14 +1,13 @@
-"""Processes and what they use: those of a server, by function, and of the burst itself.
+"""Processes and what they use: those of a server, by function, and of servers beside it.
 
 A child that lives shorter than the time between two looks is found in its parent's counters, once the parent has
-waited for it; what a killed parent never waited for is lost, and small.
+waited for it; what a killed parent never waited for goes to the reaper (`reaper`).
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
-import psutil
+from local.loadtest.snapshot import Entry, Snapshot
 
 
 @dataclass
@@ -22,58 +21,34 @@ class Usage:
     memory_bytes: int = 0
 
 
-def total_cpu_seconds(process: psutil.Process, *, reaped: bool = True) -> float:
-    """User and system time of a process and, if wanted, of its children that have ended."""
-    times = process.cpu_times()
-    return float(times.user + times.system) + (ended_cpu_seconds(process) if reaped else 0.0)
-
-
-def ended_cpu_seconds(process: psutil.Process) -> float:
-    """User and system time of a process's children that have ended, and that it has waited for."""
-    times = process.cpu_times()
-    # macOS does not tell of children.
-    return float(getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0))
-
-
+@dataclass
 class OneTree:
     """The one-process run: the server and the ffmpegs that it starts."""
 
-    def __init__(self) -> None:
-        self._before: dict[str, float] = {"server": 0.0, "ffmpeg": 0.0}
-        self._now: dict[str, float] = {"server": 0.0, "ffmpeg": 0.0}
-        self._root: tuple[int, float] | None = None
+    _server: dict[tuple[int, float], float] = field(default_factory=dict)
+    _ffmpeg: dict[tuple[int, float], float] = field(default_factory=dict)
 
-    def look(self, root: psutil.Process) -> dict[str, Usage]:
+    def look(self, root: Entry, there: Snapshot) -> dict[str, Usage]:
         """What runs below a server's process, and what it has used so far, the servers before it included.
 
         Args:
-            root: the server, whose parent takes its orphans (`reaper`).
+            root: the server, whose parent takes its orphans.
+            there: every process.
         """
-        found = {"server": Usage(instances=1), "ffmpeg": Usage()}
-        key = (root.pid, root.create_time())
-        if key != self._root:
-            self._before = {name: self._before[name] + used for name, used in self._now.items()}
-            self._now = dict.fromkeys(self._now, 0.0)
-            self._root = key
-        own, found["server"].memory_bytes = total_cpu_seconds(root, reaped=False), root.memory_info().rss
-        family = _family(root.parent() or root)
-        children = ended_cpu_seconds(root) + sum(ended_cpu_seconds(each) for each in family[:1])
-        for child in family[1:]:
-            if child == root:
-                continue
-            with suppress(psutil.Error):
-                children += total_cpu_seconds(child)
-                found["ffmpeg"].memory_bytes += child.memory_info().rss
-                found["ffmpeg"].instances += child.name() == "ffmpeg"
-        # A child that ends between two of these lines is in neither; the next look has it.
-        self._now = {"server": own, "ffmpeg": max(self._now["ffmpeg"], children)}
-        for name, usage in found.items():
-            usage.cpu_seconds = self._before[name] + self._now[name]
-        return found
-
-
-def _family(process: psutil.Process) -> list[psutil.Process]:
-    return [process, *process.children(recursive=True)]
+        children = there.below(root.pid)
+        reaper = there.find(root.parent)
+        orphans = [] if reaper is None else [each for each in there.children(reaper.pid) if each.pid != root.pid]
+        # What the server's parent has waited for is orphans alone, as long as the server runs.
+        ended = root.ended_cpu_seconds + (reaper.ended_cpu_seconds if reaper else 0.0)
+        used = ended + sum(each.cpu_seconds for each in (*children, *orphans))
+        self._server[root.key] = root.own_cpu_seconds
+        # A child that ends while processes are read is in neither place; the next look has it.
+        self._ffmpeg[root.key] = max(self._ffmpeg.get(root.key, 0.0), used)
+        encoders = [each for each in children if each.name == "ffmpeg"]
+        return {
+            "server": Usage(1, sum(self._server.values()), root.memory_bytes),
+            "ffmpeg": Usage(len(encoders), sum(self._ffmpeg.values()), sum(each.memory_bytes for each in children)),
+        }
 
 
 @dataclass
@@ -86,51 +61,45 @@ class _Function:
 class Families:
     """`--services`: a process and its descendants for each function."""
 
-    #: Says what a direct child of the server is; None for what is no function.
-    name_of: Callable[[psutil.Process], str | None]
+    #: Says what a direct child of the server is, by its pid; None for what is no function.
+    name_of: Callable[[int], str | None]
     _functions: dict[tuple[int, float], _Function] = field(default_factory=dict)
     _roots: dict[tuple[int, float], float] = field(default_factory=dict)
     _orphans: dict[tuple[int, float], float] = field(default_factory=dict)
 
-    def look(self, root: psutil.Process) -> dict[str, Usage]:
+    def look(self, root: Entry, there: Snapshot) -> dict[str, Usage]:
         """What runs below a server's process, and what it has used so far.
 
         Args:
-            root: the server, whose parent takes its orphans (`reaper`): encoders behind walls, of convert.
+            root: the server, whose parent takes its orphans: encoders behind walls, which are convert's.
+            there: every process.
         """
-        found: dict[str, Usage] = {}
-        reaper = root.parent()
-        self._roots[root.pid, root.create_time()] = total_cpu_seconds(root, reaped=False)
+        reaper = there.find(root.parent)
+        self._roots[root.key] = root.own_cpu_seconds
         if reaper is not None:
-            self._orphans[reaper.pid, reaper.create_time()] = ended_cpu_seconds(reaper)
-        found["gateway"] = Usage(1, 0.0, root.memory_info().rss)
-        for child in root.children():
-            with suppress(psutil.Error):
-                self._see(child, found)
+            self._orphans[reaper.key] = reaper.ended_cpu_seconds
+        found = {"gateway": Usage(1, sum(self._roots.values()), root.memory_bytes)}
+        for child in there.children(root.pid):
+            self._see(child, there, found)
         for function in self._functions.values():
             found.setdefault(function.name, Usage()).cpu_seconds += function.cpu_seconds
-        found["gateway"].cpu_seconds = sum(self._roots.values())
         found.setdefault("convert", Usage()).cpu_seconds += sum(self._orphans.values())
         return found
 
-    def _see(self, child: psutil.Process, found: dict[str, Usage]) -> None:
-        key = (child.pid, child.create_time())
-        known = self._functions.get(key)
+    def _see(self, child: Entry, there: Snapshot, found: dict[str, Usage]) -> None:
+        known = self._functions.get(child.key)
         if known is None:
-            name = self.name_of(child)
+            name = self.name_of(child.pid)
             if name is None:
                 return
-            known = self._functions[key] = _Function(name)
-        usage = found.setdefault(known.name, Usage())
-        cpu_seconds = 0.0
-        for process in _family(child):
-            with suppress(psutil.Error):
-                cpu_seconds += total_cpu_seconds(process)
-                usage.memory_bytes += process.memory_info().rss
-                if process.name() == "ffmpeg":
-                    found.setdefault("ffmpeg", Usage()).instances += 1
-        usage.instances += child.status() != psutil.STATUS_ZOMBIE
-        known.cpu_seconds = max(known.cpu_seconds, cpu_seconds)
+            known = self._functions[child.key] = _Function(name)
+        usage, family = found.setdefault(known.name, Usage()), [child, *there.below(child.pid)]
+        known.cpu_seconds = max(known.cpu_seconds, sum(each.cpu_seconds for each in family))
+        usage.memory_bytes += sum(each.memory_bytes for each in family)
+        # What has ended and was not waited for yet holds nothing.
+        usage.instances += bool(child.memory_bytes)
+        encoders = found.setdefault("ffmpeg", Usage())
+        encoders.instances += sum(each.name == "ffmpeg" for each in family)
 
 
 class Beside:
@@ -139,11 +108,15 @@ class Beside:
     def __init__(self) -> None:
         self._used: dict[tuple[int, float], float] = {}
 
-    def look(self, servers: Iterable[psutil.Process]) -> float:
-        """What they have used since they were first seen, in CPU seconds; one that ended counts on."""
+    def look(self, servers: Iterable[int], there: Snapshot) -> float:
+        """CPU seconds that they have used, one that has ended since included.
+
+        Args:
+            servers: their processes.
+            there: every process.
+        """
         for server in servers:
-            with suppress(psutil.Error):
-                for process in _family(server):
-                    with suppress(psutil.Error):
-                        self._used[process.pid, process.create_time()] = total_cpu_seconds(process, reaped=False)
+            found = there.find(server)
+            for each in (*([found] if found else []), *there.below(server)):
+                self._used[each.key] = each.own_cpu_seconds
         return sum(self._used.values())

@@ -21,7 +21,7 @@ class Queues:
 
     def __init__(self, management_url: str, vhost: str) -> None:
         self._url = f"{management_url.rstrip('/')}/api/queues/{quote(vhost, safe='')}"
-        self._vhost = vhost
+        self._session = requests.Session()
 
     def depths(self) -> dict[str, int]:
         """Messages of each queue, those in delivery included; as old as RabbitMQ's last count, five seconds at most.
@@ -29,7 +29,7 @@ class Queues:
         Raises:
             requests.RequestException: the API does not answer.
         """
-        answer = requests.get(self._url, params={"columns": "name,messages"}, timeout=_TIMEOUT_SECONDS)
+        answer = self._session.get(self._url, params={"columns": "name,messages"}, timeout=_TIMEOUT_SECONDS)
         answer.raise_for_status()
         return {queue["name"]: int(queue.get("messages", 0)) for queue in answer.json()}
 

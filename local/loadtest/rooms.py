@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-import psutil
 import requests
 from sqlalchemy import create_engine, make_url, text
 
@@ -38,10 +37,13 @@ class Rooms:
     #: A RabbitMQ of the burst's own, where it is going to be killed.
     rabbitmq: RabbitMQ | None
 
-    def servers(self) -> list[psutil.Process]:
+    #: The processes of the servers that others use, too.
+    shared: tuple[int, ...] = ()
+
+    def servers(self) -> list[int]:
         """The processes of all of these servers."""
-        own = [self.rabbitmq] if self.rabbitmq else []
-        return [found for server in (*Fleet().servers, *own) if (found := server.process.found) is not None]
+        own = self.rabbitmq.process.found if self.rabbitmq else None
+        return [*self.shared, *([own.pid] if own else [])]
 
 
 @contextmanager
@@ -55,10 +57,13 @@ def rooms(folder: Path, *, killable: bool = False) -> Iterator[Rooms]:
     Raises:
         NoServers: one of them does not run.
     """
-    found = Fleet().urls()
+    fleet = Fleet()
+    found = fleet.urls()
     missing = [name for name in _NEEDED if name not in found]
     if missing:
         raise NoServers(f"{', '.join(missing)}: local/services up starts the servers that --services needs")
+    running = (server.process.found for server in fleet.servers)
+    shared = tuple(process.pid for process in running if process is not None)
     name = f"burst_{secrets.token_hex(6)}"
     with _database(found["MYSQL_URL"], name) as database_url, _blobs(found["MONGODB_URL"], name) as blobs_url:
         settings = {"DATABASE_URL": database_url, "BLOBS_URL": blobs_url}
@@ -68,13 +73,13 @@ def rooms(folder: Path, *, killable: bool = False) -> Iterator[Rooms]:
             try:
                 own = rabbitmq.urls()
                 settings["BROKER_URL"] = own["AMQP_URL"]
-                yield Rooms(settings, Queues(own["RABBITMQ_MANAGEMENT_URL"], "/"), name, rabbitmq)
+                yield Rooms(settings, Queues(own["RABBITMQ_MANAGEMENT_URL"], "/"), name, rabbitmq, shared)
             finally:
                 rabbitmq.stop()
             return
         with _vhost(found["RABBITMQ_MANAGEMENT_URL"], name):
             settings["BROKER_URL"] = f"{found['AMQP_URL'].rpartition('/')[0]}/{quote(name)}"
-            yield Rooms(settings, Queues(found["RABBITMQ_MANAGEMENT_URL"], name), name, None)
+            yield Rooms(settings, Queues(found["RABBITMQ_MANAGEMENT_URL"], name), name, None, shared)
 
 
 @contextmanager

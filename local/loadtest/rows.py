@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any, Final
 
-from sqlalchemy import NullPool, create_engine, event, func, or_, select
+from sqlalchemy import create_engine, event, func, or_, select
 from sqlalchemy.engine import Engine
 
 from functions.common.tables import dead_letters, jobs, mails
@@ -30,8 +30,8 @@ class Rows:
     """
 
     def __init__(self, url: str) -> None:
-        # A connection that is kept would die with the ones that faults kill.
-        self._engine: Engine = create_engine(url, poolclass=NullPool)
+        # Faults kill connections, ours among them, so one that was kept is tried before it is used.
+        self._engine: Engine = create_engine(url, pool_pre_ping=True)
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _read_only)
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import psutil
 
 from local.loadtest.journal import Journal
-from local.loadtest.processes import Usage, total_cpu_seconds
+from local.loadtest.processes import Usage
 
 EVERY_SECONDS: Final = 0.5
 #: Of one processor, for all the looking: where looks are dear, there are fewer of them.
@@ -140,8 +140,13 @@ class Sampler:
         generator = self._generator()
         if generator is not None:
             with suppress(psutil.Error):
-                self._generator_cpu_seconds = total_cpu_seconds(generator)
-        return self._generator_cpu_seconds + total_cpu_seconds(psutil.Process(), reaped=False)
+                self._generator_cpu_seconds = _cpu_seconds(generator)
+        return self._generator_cpu_seconds + _cpu_seconds(psutil.Process())
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def machine_cpu_seconds() -> float:

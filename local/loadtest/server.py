@@ -19,6 +19,7 @@ import requests
 from functions.common.config import NEEDS
 from local.loadtest.processes import Families, OneTree, Usage
 from local.loadtest.rows import Rows
+from local.loadtest.snapshot import Snapshot
 from local.measure.processes import free_port
 from local.server.state import WORK, blobs_url, database_url, settings
 
@@ -75,9 +76,11 @@ class OwnServer:
         #: As functions.common.config reads them.
         self.settings = {"PUBLIC_URL": self.url, **settings(self.state, env=self._env)}
         self._tree = OneTree()
-        self._families = Families(name_of)
+        self._families = Families(_name_by_pid)
         self._process: subprocess.Popen[bytes] | None = None
         self._usage: dict[str, Usage] = {}
+        self._root: psutil.Process | None = None
+        self._log_begins = 0
 
     @property
     def rows(self) -> Rows:
@@ -154,10 +157,12 @@ class OwnServer:
         """
         if self._process is None:
             raise psutil.NoSuchProcess(0)
-        for child in psutil.Process(self._process.pid).children():
-            if "serve" in child.cmdline():
-                return child
-        raise psutil.NoSuchProcess(self._process.pid)
+        if self._root is None or not self._root.is_running():
+            reaper = psutil.Process(self._process.pid)
+            self._root = next((child for child in reaper.children() if "serve" in child.cmdline()), None)
+        if self._root is None:
+            raise psutil.NoSuchProcess(self._process.pid)
+        return self._root
 
     def programs(self) -> dict[str, psutil.Process]:
         """With `services`, the process of each function, of ingress and dispatcher, by its name."""
@@ -170,11 +175,15 @@ class OwnServer:
                         found[name] = child
         return found
 
-    def usage(self) -> dict[str, Usage]:
+    def usage(self, there: Snapshot) -> dict[str, Usage]:
         """What each function runs on and has used so far; while nothing runs, what it had used by then."""
         try:
-            self._usage = (self._families if self.services else self._tree).look(self.root())
+            root = there.find(self.root().pid)
         except psutil.Error:
+            root = None
+        if root is not None:
+            self._usage = (self._families if self.services else self._tree).look(root, there)
+        else:
             for usage in self._usage.values():
                 usage.instances, usage.memory_bytes = 0, 0
         return self._usage
@@ -200,10 +209,14 @@ class OwnServer:
             found += [f"{count} {name} still run" for name, count in running.items() if name in ("ffmpeg", "ffprobe")]
         return found
 
+    def begin(self) -> None:
+        """Forget what was waited for until now."""
+        self._log_begins = len(self.log())
+
     def waits_for_starts(self) -> dict[str, list[float]]:
         """How long requests waited for a function to start, in seconds, by function."""
         found: dict[str, list[float]] = {}
-        for name, waited in _WAITED.findall(self.log()):
+        for name, waited in _WAITED.findall(self.log()[self._log_begins :]):
             found.setdefault(name, []).append(float(waited))
         return found
 
@@ -214,3 +227,9 @@ def name_of(process: psutil.Process) -> str | None:
     if "--name" in words:
         return words[words.index("--name") + 1].removeprefix("video2mp3-")
     return words[words.index("broker") + 1] if "broker" in words else None
+
+
+def _name_by_pid(pid: int) -> str | None:
+    with suppress(psutil.Error):
+        return name_of(psutil.Process(pid))
+    return None

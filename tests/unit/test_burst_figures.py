@@ -112,7 +112,7 @@ def test_cold_starts_and_memory() -> None:
         sample(float(at), memory_bytes={"convert": size, "ffmpeg": 999}) for at, size in enumerate((100, 90, 130))
     ]
     found = reckoned([record(0)], samples, starts={"convert": [2.0, 1.0], "notify": [0.5]})
-    assert (found.cold_starts, found.cold_start_seconds) == (3, 3.5)
+    assert (found.cold_start_waits, found.cold_start_seconds) == (3, 3.5)
     assert found.memory_growth == 1.3
     assert found.functions["convert"].peak_bytes == 130
 
@@ -127,3 +127,11 @@ def test_values_between_two_looks() -> None:
         20,
         20,
     ]
+
+
+def test_starts_are_counted_by_function() -> None:
+    """One more than a look before is one that was started; encoders are none."""
+    counts = ({"convert": 0, "ffmpeg": 0}, {"convert": 2, "ffmpeg": 2}, {"convert": 1}, {"convert": 2, "notify": 1})
+    looks = [{name: {"Running": count} for name, count in each.items()} for each in counts]
+    samples = [sample(float(at), instances=each) for at, each in enumerate(looks)]
+    assert reckoned([record(0)], samples).cold_starts == 4

@@ -116,6 +116,11 @@ def wrong_mail(evidence: Evidence) -> None:
     evidence.mails = [Mail("job-0", 1, "failed", 4.0), *list(evidence.mails or ())[1:]]
 
 
+def untimely_mail(evidence: Evidence) -> None:
+    """Somebody was told of a job that has not ended."""
+    evidence.records[1].state = "converting"
+
+
 def result(**more: Any) -> Callable[[Evidence], None]:
     """Another download of the middle job."""
 
@@ -175,6 +180,7 @@ DAMAGE: list[tuple[Callable[[Evidence], None], str]] = [
     (second_mail, "job-1 was told of 2 times"),
     (missing_mail, "job-0 was not told of"),
     (wrong_mail, "job-0 had a mail that tells of failed"),
+    (untimely_mail, "job-1 had a mail and did not succeed"),
     (result(seconds=2.3), "job-1 lasts 2.30 s, its source 2.00 s"),
     (result(seconds=None), "job-1 is no MP3"),
     (result(status=404), "job-1 is downloaded as 404"),

@@ -1,16 +1,18 @@
 """What a burst makes of what the generator, a server's rows, processes and a cluster tell it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from local.loadtest import snapshot
 from local.loadtest.journal import Journal
 from local.loadtest.media import Clip
 from local.loadtest.plan import draw
 from local.loadtest.pods import SERVICE, cpus, read_pod, size_bytes
-from local.loadtest.processes import Beside, OneTree, total_cpu_seconds
+from local.loadtest.processes import Beside, OneTree
 from local.loadtest.remote import shift
 
 
@@ -104,9 +106,21 @@ def test_children_that_lived_shorter_than_a_look_are_counted() -> None:
     script = f"import subprocess, sys\n{run}\nprint(1, flush=True)\nsys.stdin.read()"
     with psutil.Popen(["python3", "-c", script], stdin=-1, stdout=-1) as process:
         process.stdout.readline()
-        found = OneTree().look(psutil.Process(process.pid))
+        there = snapshot.take()
+        root = there.find(process.pid)
+        assert root is not None
+        found = OneTree().look(replace(root, parent=0), there)
         assert found["ffmpeg"].cpu_seconds > 0.02
         assert found["ffmpeg"].instances == 0
-        own_seconds = Beside().look([psutil.Process(process.pid)])
-        assert own_seconds < total_cpu_seconds(psutil.Process(process.pid))
+        # As a server beside ours, those that are there count, each for itself.
+        assert Beside().look([process.pid], there) == root.own_cpu_seconds
         process.stdin.close()
+
+
+def test_a_line_of_proc() -> None:
+    """Names may hold what separates fields (proc(5))."""
+    stat = "7 (a (b) c) S 3 " + " ".join(str(number) for number in range(5, 53))
+    found = snapshot.parsed(stat, 10, 4096)
+    assert (found.pid, found.parent, found.name) == (7, 3, "a (b) c")
+    assert (found.own_cpu_seconds, found.ended_cpu_seconds) == (2.9, 3.3)
+    assert (found.began, found.memory_bytes) == (22.0, 24 * 4096)
