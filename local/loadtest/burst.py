@@ -26,7 +26,7 @@ _LOOK_SECONDS: Final = 0.1
 _ASLEEP_SECONDS: Final = 300.0
 #: After so long without any change under faults, recover is asked to look.
 _STILL_SECONDS: Final = 10.0
-#: Looks after the last mail, so that plots show the end.
+#: Looks after the end, so that plots show it.
 _AFTERWARDS_SECONDS: Final = 1.5
 
 
@@ -171,10 +171,10 @@ def _watch(
                 _until_ended(wish, place, journal, load, interrupted)
         else:
             _until_ended(wish, place, journal, load, interrupted)
-        if not interrupted.wait(_AFTERWARDS_SECONDS) and place.sleeps:
-            ends = time.monotonic() + _ASLEEP_SECONDS
-            while not place.asleep() and time.monotonic() < ends and not interrupted.wait(_LOOK_SECONDS):
-                pass
+        ends = time.monotonic() + (_ASLEEP_SECONDS if place.sleeps else 0.0)
+        while not place.asleep() and time.monotonic() < ends and not interrupted.wait(_LOOK_SECONDS):
+            pass
+        interrupted.wait(_AFTERWARDS_SECONDS)
     finally:
         sampler.stop()
 

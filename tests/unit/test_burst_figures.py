@@ -95,6 +95,9 @@ def test_the_place_of_a_conversion_that_ended() -> None:
         record(3, started=3.25, finished=5.0),
     ]
     assert gaps(records) == [0.5, 0.25]
+    # Of two that stand empty, the one that did so first is taken first.
+    both = [record(0, started=0.0, finished=1.0), record(1, started=0.0, finished=2.0), record(2, started=3.0)]
+    assert gaps(both)[:1] == [2.0]
 
 
 def test_pod_seconds_and_what_of_them_was_idle() -> None:

@@ -96,6 +96,16 @@ def missing_mp3(evidence: Evidence) -> None:
     evidence.blobs = [key for key in evidence.blobs or () if key != "mp3s/job-1/1"]
 
 
+def twice_stored(evidence: Evidence) -> None:
+    """A store that takes a key twice has two files of it."""
+    evidence.blobs = [*(evidence.blobs or ()), "mp3s/job-1/1"]
+
+
+def undownloaded(evidence: Evidence) -> None:
+    """A result was never fetched."""
+    del evidence.results["job-1"]
+
+
 def leftover_blob(evidence: Evidence) -> None:
     """A file belongs to no job."""
     evidence.blobs = [*(evidence.blobs or ()), "videos/job-9/0"]
@@ -176,6 +186,8 @@ DAMAGE: list[tuple[Callable[[Evidence], None], str]] = [
     (untaken, "upload 3 (clip.mp4) never had its 202"),
     (doubled_mp3, "mp3s/job-1/2 is nobody's"),
     (missing_mp3, "mp3s/job-1/1 is missing"),
+    (twice_stored, "mp3s/job-1/1 is stored 2 times"),
+    (undownloaded, "job-1 was not downloaded"),
     (leftover_blob, "videos/job-9/0 is nobody's"),
     (second_mail, "job-1 was told of 2 times"),
     (missing_mail, "job-0 was not told of"),
