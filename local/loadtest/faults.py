@@ -17,7 +17,7 @@ from local.loadtest.rows import Rows
 from local.loadtest.server import NoServer, OwnServer
 
 #: Between two faults, in seconds.
-PAUSE_SECONDS: Final = (1.0, 4.0)
+PAUSE_SECONDS: Final = (0.2, 1.5)
 #: With more of them retries never come to rest, and the proof is the same.
 _MOST_STRIKES: Final = 12
 #: How long what was killed stays away, where nobody else brings it back.

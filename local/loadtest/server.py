@@ -181,7 +181,8 @@ class OwnServer:
             root = there.find(self.root().pid)
         except psutil.Error:
             root = None
-        if root is not None:
+        # One that is being killed may have lost its reaper already, and init's orphans are not ours.
+        if root is not None and self._process is not None and root.parent == self._process.pid:
             self._usage = (self._families if self.services else self._tree).look(root, there)
         else:
             for usage in self._usage.values():

@@ -1,6 +1,7 @@
 """What a burst makes of what the generator, a server's rows, processes and a cluster tell it."""
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from local.loadtest.plan import draw
 from local.loadtest.pods import SERVICE, cpus, read_pod, size_bytes
 from local.loadtest.processes import Beside, OneTree
 from local.loadtest.remote import shift
+from local.loadtest.server import OwnServer
 
 
 def journal(jobs: int = 2) -> Journal:
@@ -124,3 +126,12 @@ def test_a_line_of_proc() -> None:
     assert (found.pid, found.parent, found.name) == (7, 3, "a (b) c")
     assert (found.own_cpu_seconds, found.ended_cpu_seconds) == (2.9, 3.3)
     assert (found.began, found.memory_bytes) == (22.0, 24 * 4096)
+
+
+def test_a_server_whose_reaper_is_gone_takes_nobody_elses_orphans(tmp_path: Path) -> None:
+    """While it is being killed it belongs to init, whose children are no encoders of ours."""
+    server = OwnServer(tmp_path, {})
+    with subprocess.Popen(["true"]) as reaper, psutil.Popen(["sleep", "60"]) as stranger:
+        server._process, server._root = reaper, stranger
+        assert server.usage(snapshot.take()) == {}
+        stranger.kill()
