@@ -49,10 +49,10 @@ def burst(
     from local.loadtest import media as found
     from local.loadtest.api import Refused
     from local.loadtest.arrivals import NoArrivals, parse
-    from local.loadtest.burst import Wish
     from local.loadtest.command import Elsewhere, make, make_elsewhere
     from local.loadtest.rooms import NoServers
     from local.loadtest.server import NoServer
+    from local.loadtest.terms import Wish
 
     try:
         wish = Wish(

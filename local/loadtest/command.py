@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from local.loadtest import burst, report
-from local.loadtest.burst import Wish
 from local.loadtest.home import OwnTarget
 from local.loadtest.live import view
 from local.loadtest.pods import Pods
@@ -21,6 +20,7 @@ from local.loadtest.report import Report
 from local.loadtest.rooms import rooms
 from local.loadtest.server import OwnServer
 from local.loadtest.summary import lines
+from local.loadtest.terms import Wish
 
 #: Broken promises that are told; report.json has all of them.
 _SHOWN: Final = 20

@@ -47,11 +47,11 @@ class OwnTarget:
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """See burst.Place."""
+        """See terms.Place."""
         return () if self._rooms else ("queued events: the broker is inside the server, and its rows tell as much",)
 
     def use(self, accounts: Sequence[Account]) -> None:  # noqa: ARG002 - the rows tell of every account
-        """See burst.Place."""
+        """See terms.Place."""
         self.server.begin()
 
     def look(self, journal: Journal) -> None:
@@ -90,23 +90,23 @@ class OwnTarget:
             evidence.queues = self._queues.settled()
 
     def asleep(self) -> bool:
-        """See burst.Place; the gateway and the broker's programs never sleep."""
+        """See terms.Place; the gateway and the broker's programs never sleep."""
         return not self.server.programs().keys() - {"ingress", "dispatcher"}
 
     def starts(self) -> dict[str, list[float]]:
-        """See burst.Place."""
+        """See terms.Place."""
         return self.server.waits_for_starts()
 
     @contextmanager
     def strikes(self, journal: Journal, *, seed: int) -> Iterator[list[Strike]]:
-        """See burst.Place."""
+        """See terms.Place."""
         blows = of_services(self.server, self._rooms) if self._rooms else of_one_process(self.server)
         with striking(blows, self._rows, journal, seed=seed) as made:
             yield made
         self._sweep_until_tidy()
 
     def nudge(self) -> None:
-        """See burst.Place: with a process per function, have recover do what it does every five minutes."""
+        """See terms.Place: with a process per function, have recover do what it does every five minutes."""
         recover = self.server.programs().get("recover")
         if recover is not None:
             with suppress(requests.RequestException, psutil.Error):
@@ -125,6 +125,6 @@ class OwnTarget:
             time.sleep(_AGAIN_SECONDS)
 
     def facts(self) -> dict[str, Any]:
-        """See burst.Place."""
+        """See terms.Place."""
         what = "a process per function" if self.server.services else "one process"
         return {"server": what, "slots": self.slots, "scale_to_zero_seconds": self.server.idle_seconds}

@@ -28,11 +28,11 @@ class Lines:
         self._last = 0.0
 
     def say(self, text: str) -> None:
-        """See burst.View."""
+        """See terms.View."""
         sys.stderr.write(f"{text}\n")
 
     def show(self, sample: Sample, journal: Journal) -> None:
-        """See burst.View."""
+        """See terms.View."""
         if time.monotonic() - self._last >= _EVERY_SECONDS:
             self._last = time.monotonic()
             told = ", ".join(f"{name} {count}" for name, count in sample.jobs.items() if count)
@@ -50,11 +50,11 @@ class Screen:
         self._live = live
 
     def say(self, text: str) -> None:
-        """See burst.View."""
+        """See terms.View."""
         self._live.console.print(f"[dim]{text}")
 
     def show(self, sample: Sample, journal: Journal) -> None:
-        """See burst.View."""
+        """See terms.View."""
         self._live.update(picture(sample, journal))
 
 

@@ -16,7 +16,7 @@ _SLOTS = 1
 
 
 class Remote:
-    """See burst.Place.
+    """See terms.Place.
 
     Args:
         url: the server's origin.
@@ -36,7 +36,7 @@ class Remote:
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """See burst.Place."""
+        """See terms.Place."""
         found = ["mails, rows, leases and files in the store cannot be seen through the HTTP API"]
         if self._pods is None:
             found.append("processes, pods, CPU and memory: no --namespace was given")
@@ -73,21 +73,21 @@ class Remote:
         return Seen(self._pods.instances(), self._pods.usage(), queues)
 
     def asleep(self) -> bool:
-        """See burst.Place; the gateway may have pods that never sleep."""
+        """See terms.Place; the gateway may have pods that never sleep."""
         return self._pods is None or not self._pods.instances().keys() - {"gateway"}
 
     def starts(self) -> dict[str, list[float]]:
-        """See burst.Place."""
+        """See terms.Place."""
         return self._pods.starts() if self._pods else {}
 
     def gather(self, evidence: Evidence, began: float) -> None:  # noqa: ARG002 - only mails have moments
-        """See burst.Place."""
+        """See terms.Place."""
         if self._queues is not None:
             evidence.queues = self._queues.settled()
 
     @contextmanager
     def strikes(self, journal: Journal, *, seed: int) -> Iterator[list[Strike]]:
-        """See burst.Place."""
+        """See terms.Place."""
         if self._pods is None:
             yield []
             return
@@ -95,10 +95,10 @@ class Remote:
             yield made
 
     def nudge(self) -> None:
-        """See burst.Place: nobody outside can ask recover for anything."""
+        """See terms.Place: nobody outside can ask recover for anything."""
 
     def facts(self) -> dict[str, Any]:
-        """See burst.Place."""
+        """See terms.Place."""
         return {"server": self.url, "slots": self.slots, "namespace": self._pods is not None}
 
 

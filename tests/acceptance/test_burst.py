@@ -89,8 +89,10 @@ def test_a_burst_that_is_kept_leaves_a_whole_report(tmp_path: Path, recordings: 
     assert {job["state"] for job in told["jobs"]} == {"succeeded"}
     assert {job["account"] for job in told["jobs"]} == {0, 1}
     for job in told["jobs"]:
-        moments = [job[name] for name in ("sent", "accepted", "started", "finished", "mailed")]
+        moments = [job[name] for name in ("sent", "started", "finished", "mailed")]
         assert moments == sorted(moments)
+        # A converter may be faster than the answer on its way to the client.
+        assert job["sent"] < job["accepted"] < job["finished"]
     assert told["samples"][-1]["jobs"] == {"mailed": 4}
     assert told["figures"]["functions"]["ffmpeg"]["cpu_seconds"] > 0.1
     assert told["figures"]["ratio"] > 0
