@@ -16,7 +16,7 @@ import pytest
 
 from tests.media.corpus import clip
 from tests.support.command import COMMAND
-from tests.support.serving import eventually
+from tests.support.serving import Served, eventually
 
 #: Starting a server and a generator takes seconds, on a busy machine many.
 SECONDS: Final = 240.0
@@ -133,6 +133,16 @@ def test_whoever_is_turned_away_comes_again(tmp_path: Path, recordings: Path) ->
         assert process.wait(SECONDS) == 0
     refusals = [refusal for job in report(tmp_path)["jobs"] for refusal in job["refusals"]]
     assert {(refusal["status"], refusal["retry_after"]) for refusal in refusals} == {(429, "10")}
+
+
+def test_a_server_that_runs_already(server: Served, tmp_path: Path, recordings: Path) -> None:
+    """By its API alone: what can be seen is proven, and what cannot is not called kept."""
+    with started(tmp_path, "--url", server.url, "--jobs", "2", "--media", str(recordings)) as process:
+        assert process.wait(SECONDS) == 0
+    told = report(tmp_path)
+    assert [verdict["kept"] for verdict in told["proof"]] == [True, True, True, None, None, True]
+    assert any("mails" in sentence for sentence in told["unseen"])
+    assert told["figures"]["ratio"] is None
 
 
 def test_ctrl_c_leaves_a_report_of_what_is_known(tmp_path: Path, recordings: Path) -> None:
