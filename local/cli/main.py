@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from functions.common.errors import Invalid, ServiceError, SettingError
+from local.cli.burst import app as burst_app
 from local.cli.dead_letters import app as dead_letters_app
 from local.cli.flags import with_option_flags
 from local.cli.status import status
@@ -28,6 +29,7 @@ app.add_typer(broker_app, name="broker")
 accounts_app = typer.Typer(no_args_is_help=True, help="Accounts of the server on this machine.")
 app.add_typer(accounts_app, name="accounts")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(burst_app, name="burst")
 app.command()(status)
 
 State = Annotated[Path | None, typer.Option("--state", help="Folder that keeps state between runs.")]
