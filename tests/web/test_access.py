@@ -7,7 +7,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.support.serving import PASSWORD, Api, Served
+from tests.support.serving import PASSWORD, Api, Served, eventually
+from tests.support.traces import change
 from tests.web.screen import Screen
 
 
@@ -67,6 +68,47 @@ def test_axe_finds_nothing(
         session.end(session.token);
     }""")
     expect(page.get_by_text("your session ended")).to_be_visible()
+    assert _complaints(page) == []
+
+
+def test_axe_finds_nothing_in_what_is_no_longer_kept(page: Page, tmp_path: Path, make: Callable[..., Path]) -> None:
+    """A job whose time is over stays in the list, as such."""
+    state = tmp_path / "state"
+    with Served(state) as server:
+        api = server.account("late@example.com")
+        api.ended(api.upload_id(make()))
+        assert server.stop() == 0
+    assert change(state, "UPDATE jobs SET expires = 1") == 1
+    with Served(state) as server:
+        screen = Screen(page, server.url)
+        screen.open()
+        screen.sign_in("late@example.com")
+        expect(screen.row("holiday.mp4").locator(".meta")).to_contain_text("No longer kept")
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+            assert _complaints(page) == []
+
+
+def test_nothing_moves_for_whoever_wants_that(page: Page, screen: Screen) -> None:
+    """A bar that knows no share goes to and fro, and stands still for whoever asked the system for that."""
+    screen.page.locator("main").evaluate("(main) => main.append(document.createElement('progress'))")
+    bar = page.locator("main > progress")
+    first = bar.screenshot()
+    eventually(lambda: bar.screenshot() != first)
+    page.emulate_media(reduced_motion="reduce")
+    assert len({bar.screenshot() for _ in range(5)}) == 1
+
+
+def test_colours_that_the_system_forces(page: Page, screen: Screen, make: Callable[..., Path]) -> None:
+    """In a contrast theme, which takes our grounds away, a bar has an outline, and axe still finds nothing."""
+    screen.choose(make())
+    screen.ready("holiday.mp3")
+    page.locator("main").evaluate("(main) => main.append(document.createElement('progress'))")
+    bar = page.locator("main > progress")
+    expect(bar).to_have_css("border-top-width", "0px")
+    page.emulate_media(forced_colors="active")
+    expect(bar).to_have_css("border-top-width", "1px")
+    bar.evaluate("(bar) => bar.remove()")
     assert _complaints(page) == []
 
 

@@ -3,6 +3,7 @@
 import { send } from "./api.js";
 import { $, announce, fill } from "./page.js";
 import { session } from "./session.js";
+import * as form from "./signin.js";
 import { texts } from "./texts.js";
 
 /** The secret in an address like /#sign-in=SECRET, which is taken out of it, so that it is in no history. */
@@ -43,8 +44,7 @@ async function show(why = "") {
   $("#welcome").hidden = state === "open";
   $("#welcome").classList.toggle("again", state === "ended");
   if (state === "open") return $("#sign-in").replaceChildren();
-  const form = await import("./signin.js");
-  if (session.state === state) form.show($("#sign-in"), why || (state === "ended" ? (session.linked ? texts.expiredLink : texts.expired) : ""));
+  form.show($("#sign-in"), why || (state === "ended" ? (session.linked ? texts.expiredLink : texts.expired) : ""));
 }
 
 session.addEventListener("change", () => show());

@@ -1,4 +1,4 @@
-/** The form by which people sign in or make an account; loaded where it is needed. */
+/** The form by which people sign in or make an account. */
 
 import { send } from "./api.js";
 import { $, announce, copy, say } from "./page.js";
