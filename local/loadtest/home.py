@@ -83,7 +83,7 @@ class OwnTarget:
         evidence.busy = [*self._rows.busy(), *unsent]
         evidence.dead_letters = self._rows.dead_letters()
         evidence.mails = [Mail(each.job_id, each.run, each.outcome, each.at - began) for each in self.server.mails()]
-        evidence.blobs = keys(self.server.settings["BLOBS_URL"])
+        evidence.blobs = keys(self.server.settings)
         strange = [f"mail/{name}" for name in self.server.strange_mails()]
         evidence.litter = [*self.server.leftovers(), *strange]
         if self._queues is not None:

@@ -4,22 +4,23 @@ They are empty at first, so that whatever is left in them is the burst's, and go
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 import requests
 from sqlalchemy import create_engine, make_url, text
 
+from local.loadtest import stores
 from local.loadtest.queues import Queues
 from local.testservers.fleet import Fleet, cache_folder
 from local.testservers.rabbitmq import RabbitMQ
 
 _TIMEOUT_SECONDS: Final = 30.0
-_NEEDED: Final = ("MYSQL_URL", "MONGODB_URL", "AMQP_URL", "RABBITMQ_MANAGEMENT_URL")
+_NEEDED: Final = ("MYSQL_URL", "S3_URL", "AMQP_URL", "RABBITMQ_MANAGEMENT_URL")
 
 
 class NoServers(Exception):
@@ -65,8 +66,8 @@ def rooms(folder: Path, *, killable: bool = False) -> Iterator[Rooms]:
     running = (server.process.found for server in fleet.servers)
     shared = tuple(process.pid for process in running if process is not None)
     name = f"burst_{secrets.token_hex(6)}"
-    with _database(found["MYSQL_URL"], name) as database_url, _blobs(found["MONGODB_URL"], name) as blobs_url:
-        settings = {"DATABASE_URL": database_url, "BLOBS_URL": blobs_url}
+    with _database(found["MYSQL_URL"], name) as database_url, _blobs(found, name) as blobs:
+        settings = {"DATABASE_URL": database_url, **blobs}
         if killable:
             rabbitmq = RabbitMQ(folder / "rabbitmq", cache_folder())
             rabbitmq.start()
@@ -97,17 +98,14 @@ def _database(server_url: str, name: str) -> Iterator[str]:
 
 
 @contextmanager
-def _blobs(server_url: str, name: str) -> Iterator[str]:
-    from pymongo import MongoClient
-
+def _blobs(found: Mapping[str, str], name: str) -> Iterator[dict[str, str]]:
+    # Not FerretDB, which looks through every chunk of every file for those of one.
+    settings = {"BLOBS_URL": f"{found['S3_URL']}/{name}"}
+    settings |= {name: value for name, value in found.items() if name.startswith("AWS_")}
     try:
-        # FerretDB cannot read back large files in chunks of the usual size.
-        yield f"{server_url}?database_prefix={name}-&chunk_size_bytes=131072"
+        yield settings
     finally:
-        with MongoClient[dict[str, Any]](server_url) as client:
-            for database in client.list_database_names():
-                if database.startswith(f"{name}-"):
-                    client.drop_database(database)
+        stores.empty(settings)
 
 
 @contextmanager

@@ -1,35 +1,51 @@
 """Everything that a store of blobs holds, which no function ever asks for."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
-_DATABASES: Final = ("videos", "mp3s", "blobs")
+if TYPE_CHECKING:
+    from obstore.store import S3Store
 
 
-def keys(blobs_url: str) -> list[str]:
-    """The key of every blob, and a name for whatever is left of one that was not finished.
+def keys(settings: Mapping[str, str]) -> list[str]:
+    """The key of every blob, and of whatever is left in a directory of one that was not finished.
 
     Args:
-        blobs_url: `file:///DIRECTORY` or `mongodb://...`, as the setting BLOBS_URL has it.
+        settings: `BLOBS_URL` as `file:///DIRECTORY` or `s3://BUCKET/PREFIX`, with the `AWS_...` that belong to it.
     """
-    if blobs_url.startswith("file:"):
-        folder = Path(unquote(urlsplit(blobs_url).path))
+    if settings["BLOBS_URL"].startswith("file:"):
+        folder = Path(unquote(urlsplit(settings["BLOBS_URL"]).path))
         return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return _in_mongodb(blobs_url)
+    return _objects(_bucket(settings))
 
 
-def _in_mongodb(blobs_url: str) -> list[str]:
-    from pymongo import MongoClient
+def empty(settings: Mapping[str, str]) -> None:
+    """Delete every object below the prefix of such settings."""
+    import obstore
 
-    parts = urlsplit(blobs_url)
-    prefix = parse_qs(parts.query).get("database_prefix", [""])[0]
-    found: list[str] = []
-    with MongoClient[dict[str, Any]](parts._replace(query="").geturl()) as client:
-        for database in (client[f"{prefix}{name}"] for name in _DATABASES):
-            names = {each["_id"]: each["filename"] for each in database["fs.files"].find({}, {"filename": 1})}
-            found += names.values()
-            found += [f"unfinished {each['_id']}" for each in database["fs.uploads"].find({}, {"_id": 1})]
-            chunks = database["fs.chunks"].distinct("files_id")
-            found += [f"chunks of {each}" for each in chunks if each not in names]
-    return sorted(found)
+    store = _bucket(settings)
+    for key in _objects(store):
+        obstore.delete(store, key)
+
+
+def _objects(store: "S3Store") -> list[str]:
+    import obstore
+
+    return sorted(found["path"] for batch in obstore.list(store) for found in batch)
+
+
+def _bucket(settings: Mapping[str, str]) -> "S3Store":
+    from obstore.store import S3Store
+
+    parts = urlsplit(settings["BLOBS_URL"])
+    return S3Store(
+        parts.netloc,
+        prefix=parts.path.strip("/"),
+        endpoint=settings["AWS_ENDPOINT_URL"],
+        region=settings["AWS_REGION"],
+        access_key_id=settings["AWS_ACCESS_KEY_ID"],
+        secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],
+        client_options={"allow_http": True},
+    )

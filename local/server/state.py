@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from functions.convert.processors import usable
+
 #: Scratch space below the state directory, emptied at each start.
 WORK: Final = "work"
 _KEYS: Final = "keys.json"
@@ -53,7 +55,8 @@ def settings(directory: Path, *, env: Mapping[str, str] = os.environ) -> dict[st
         "MAIL_URL": f"file://{place}/mail",
         "BROKER_URL": "memory:",
         "WORK_DIR": str(directory / WORK),
-        "CONVERT_SLOTS": str(os.cpu_count() or 1),
+        # One more than work at a time: each job waits for the disk and for its turn before and after its encoding.
+        "CONVERT_SLOTS": str(usable() + 1),
         "LOG_FORMAT": "text",
         # Quotas share a server between people; this is the machine of one.
         "MAX_JOBS_PER_HOUR": "0",
