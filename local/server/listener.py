@@ -7,13 +7,13 @@ import socket
 import threading
 import time
 import uuid
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Response
 
 from functions.common.errors import Unavailable
+from local.server.farewell import Farewell
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -50,22 +50,24 @@ class Listener(ThreadedWSGIServer):
         self.head_seconds = head_seconds
         self.still_seconds = still_seconds
         self._places = threading.BoundedSemaphore(most_connections)
+        self._farewell = Farewell()
         super().__init__(host, port, Response("starting\n", status=503), handler=_Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread of its own, if there is a place."""
         if not self._places.acquire(blocking=False):
-            # Whoever comes next is waiting, so what does not go out at once does not go out.
-            request.setblocking(False)
-            with suppress(OSError):
-                request.send(_full())
-            self.shutdown_request(request)
+            self._farewell.tell(request, _full())
             return
         try:
             super().process_request(request, client_address)
         except BaseException:
             self._places.release()
             raise
+
+    def server_close(self) -> None:
+        """Listen no longer."""
+        super().server_close()
+        self._farewell.close()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection, then give its place back."""

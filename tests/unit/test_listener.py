@@ -191,6 +191,36 @@ def test_connections_are_bounded() -> None:
         assert eventually(lambda: answered(url)) == b"ok"
 
 
+def test_whoever_still_sends_can_read_why_it_is_turned_away() -> None:
+    """A connection too many may send all of its request before it looks for an answer, and is not cut off."""
+    with listening(most_connections=1) as (url, app), ExitStack() as stack:
+        stack.enter_context(Wire(url)).head("GET", "/hold", {})
+        others = [stack.enter_context(Wire(url)) for _ in range(20)]
+        for other in others:
+            other.head("POST", "/", {"Content-Length": str(len(BODY))})
+        for other in others:
+            other.send(BODY)
+        assert [other.answer().status for other in others] == [503] * len(others)
+        app.let.set()
+
+
+def test_whoever_never_ends_is_cut_off() -> None:
+    """A client that was turned away and keeps its connection open loses it a few seconds later."""
+    with listening(most_connections=1) as (url, app), Wire(url) as first, Wire(url) as second:
+        first.head("GET", "/hold", {})
+        assert second.answer().status == 503
+
+        def is_cut() -> bool:
+            try:
+                second.send(b"x")
+            except OSError:
+                return True
+            return False
+
+        assert eventually(is_cut)
+        app.let.set()
+
+
 def answered(url: str) -> bytes | None:
     """What a further connection is answered, None while there is no place for it."""
     with Wire(url) as wire:
