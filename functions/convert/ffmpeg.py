@@ -5,7 +5,6 @@ codecs are whitelisted, so that playlists cannot name other files or hosts and n
 each flag stands here is told in docs/media.md.
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -36,10 +35,8 @@ _NOTHING_ELSE: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
 #: What LAME takes, the best first: ffmpeg takes the first of those that are equally near.
 _RATES_HZ: Final = "44100|48000|32000|22050|24000|16000|11025|12000|8000"
 _LAYOUTS: Final = {None: "stereo|mono", 1: "mono", 2: "stereo"}
-#: Samples of 16 bits as this machine has them.
-_SAMPLES: Final = "s16le" if sys.byteorder == "little" else "s16be"
 #: Each frame of samples costs by itself; decoders' own are of about a thousand.
-_SAMPLES_AT_ONCE: Final = 8192
+_SAMPLES_AT_ONCE: Final = 16384
 
 
 def encode_command(source: Path, options: Options, *, first_sample: int = 0, level: Level | None = None) -> Command:
@@ -60,14 +57,14 @@ def encode_command(source: Path, options: Options, *, first_sample: int = 0, lev
         # Each from the decoder's frames: the filters in between cost less than handing on what comes of them.
         stream = ["-map", f"0:{_stream(options)}", "-af"]
         frames = [*stream, _sound(options) + begin]
-        samples = [*stream, _sound(options, formats=_SAMPLES[:3]) + aside]
+        samples = [*stream, _sound(options, formats="u8") + aside]
     else:
         changed = f"[0:{_stream(options)}]{_sound(options)},{level.filters()},aformat=sample_fmts=fltp"
         # A filter that changes the format alone would be free to change the rate, too.
-        fixed = _sound(replace(options, sample_rate=level.rate_hz), formats=_SAMPLES[:3])
+        fixed = _sound(replace(options, sample_rate=level.rate_hz), formats="u8")
         filters = f"{changed},asplit[a][b];[a]anull{begin}[frames];[b]{fixed}{aside}[samples]"
         frames, samples = ["-filter_complex", filters, "-map", "[frames]"], ["-map", "[samples]"]
-    raw = [*_NOTHING_ELSE, "-c:a", f"pcm_{_SAMPLES}", "-flush_packets", "0", "-f", _SAMPLES]
+    raw = [*_NOTHING_ELSE, "-c:a", "pcm_s8", "-flush_packets", "0", "-f", "s8"]
     return Command(source, (*_frames_command(source, _window(options), frames, codec), *samples, *raw), aside=True)
 
 

@@ -8,7 +8,9 @@ lie side by side as those of one run would. docs/media.md tells the format and t
 import os
 import struct
 import warnings
+from array import array
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final, Protocol
 
 from functions.convert.mpeg import Header, samples_per_frame
@@ -18,7 +20,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import audioop
 
-_SAMPLE_BYTES: Final = 2
 _READ_BYTES: Final = 256 * 1024
 #: Up to here a frame is twice as long as above.
 _LOWEST_RATES_HZ: Final = 12_000
@@ -66,7 +67,7 @@ class Peaks:
 
     def begin(self, head: Header) -> None:
         """Learn of the first frame what the samples are; those that came before it are looked at now."""
-        self._window_bytes = window_samples(head.rate_hz) * head.channels * _SAMPLE_BYTES
+        self._window_bytes = window_samples(head.rate_hz) * head.channels
         with memoryview(self._early) as early:
             whole = self._whole(len(early))
             self._look(early[:whole])
@@ -104,10 +105,9 @@ class Peaks:
         if self.too_many:
             return
         minmax, step = audioop.minmax, self._window_bytes
-        lowest_highest = [minmax(samples[at : at + step], _SAMPLE_BYTES) for at in range(0, len(samples), step)]
-        # Towards silence, so that a little noise on it stays out.
-        upper = [one >> 8 if one >= 0 else -(-one >> 8) for both in lowest_highest for one in both]
-        self.pairs += struct.pack(f"{len(upper)}b", *upper)
+        both = (minmax(samples[at : at + step], 1) for at in range(0, len(samples), step))
+        # Integers are cut off downwards, so that the faintest noise would be -1.
+        self.pairs += array("b", chain.from_iterable(both)).tobytes().replace(b"\xff", b"\0")
         if len(self) > self._most:
             self.too_many = True
             self.pairs.clear()
