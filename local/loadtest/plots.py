@@ -159,7 +159,7 @@ def _waits(figure: Figure, report: Report) -> None:
 
 
 def _short(seconds: float) -> str:
-    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
 def _slowest(figure: Figure, report: Report) -> None:
