@@ -1,4 +1,4 @@
-"""`video2mp3 burst`, end to end on a one-process run of its own."""
+"""`video2mp3 burst`, end to end on servers of its own."""
 
 import json
 import os
@@ -16,6 +16,7 @@ import pytest
 
 from tests.media.corpus import clip
 from tests.support.command import COMMAND
+from tests.support.servers import url
 from tests.support.serving import Served, eventually
 
 #: Starting a server and a generator takes seconds, on a busy machine many.
@@ -143,6 +144,34 @@ def test_a_server_that_runs_already(server: Served, tmp_path: Path, recordings: 
     assert [verdict["kept"] for verdict in told["proof"]] == [True, True, True, None, None, True]
     assert any("mails" in sentence for sentence in told["unseen"])
     assert told["figures"]["ratio"] is None
+
+
+def test_a_process_per_function(tmp_path: Path, recordings: Path) -> None:
+    """On rooms of its own in the real servers: its queues and each function are seen, and every promise was kept."""
+    url("S3_URL")
+    with started(tmp_path, "--services", "--jobs", "4", "--media", str(recordings)) as process:
+        assert process.wait(SECONDS) == 0
+    told = report(tmp_path)
+    assert [verdict["kept"] for verdict in told["proof"]] == [True] * 6
+    functions = told["figures"]["functions"]
+    assert {"gateway", "upload", "convert", "notify", "dispatcher"} <= functions.keys()
+    assert all(functions[name]["cpu_seconds"] > 0 for name in ("upload", "convert", "notify"))
+    queues = told["samples"][-1]["queues"]
+    assert any("convert" in name for name in queues)
+    assert set(queues.values()) == {0}
+
+
+@pytest.mark.parametrize("services", [(), ("--services",)], ids=["one process", "services"])
+def test_what_is_killed_meanwhile_loses_nothing(services: tuple[str, ...], tmp_path: Path, recordings: Path) -> None:
+    """Faults were made and are told, and no promise is broken by them."""
+    if services:
+        url("S3_URL")
+    words = ("--jobs", "12", "--arrivals", "ramp:4", "--media", str(recordings), "--faults", "--seed", "3")
+    with started(tmp_path, *words, *services) as process:
+        assert process.wait(SECONDS) == 0
+    told = report(tmp_path)
+    assert told["faults"]
+    assert [verdict["kept"] for verdict in told["proof"]] == [True] * 6
 
 
 def test_ctrl_c_leaves_a_report_of_what_is_known(tmp_path: Path, recordings: Path) -> None:

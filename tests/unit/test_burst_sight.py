@@ -1,21 +1,26 @@
 """What a burst makes of what the generator, a server's rows, processes and a cluster tell it."""
 
+import io
 import json
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
+from rich.console import Console
 
 from local.loadtest import snapshot
 from local.loadtest.journal import Journal
+from local.loadtest.live import picture
 from local.loadtest.media import Clip
 from local.loadtest.plan import draw
 from local.loadtest.pods import SERVICE, cpus, read_pod, size_bytes
 from local.loadtest.processes import Beside, OneTree
 from local.loadtest.remote import shift
 from local.loadtest.server import OwnServer
+from tests.unit.test_burst_figures import sample
 
 
 def journal(jobs: int = 2) -> Journal:
@@ -68,6 +73,26 @@ def test_an_upload_that_was_given_up_is_an_end() -> None:
     made = journal(1)
     hear(made, "given_up", 101.0)
     assert (made.records[0].standing, made.unfinished()) == ("given up", 0)
+
+
+def test_the_picture_of_a_moment() -> None:
+    """Jobs by state, what runs, what waits, how long jobs take, and how long the rest takes if it goes on so."""
+    made = journal(8)
+    ended = {"state": "succeeded", "started": 102.0, "finished": 110.0, "mailed": None}
+    for number in range(4):
+        made.hear(json.dumps({"what": "accepted", "at": 101.0, "job": number, "id": str(number)}))
+    made.see({str(number): ended for number in range(4)}, asked=set())
+    instances = {"convert": {"Ready": 2, "Pending": 1}}
+    jobs = {"succeeded": 4, "not sent": 4}
+    there = sample(12.0, jobs=jobs, instances=instances, queues={"video2mp3.convert": 7})
+    console = Console(width=120, file=io.StringIO(), force_terminal=True)
+    with console.capture() as shown:
+        console.print(picture(there, made))
+    words = re.sub(r"\x1b\[[\d;]*m", "", shown.get())
+    assert re.search(r"succeeded\s+4 ", words)
+    assert re.search(r"convert\s+3", words)
+    assert re.search(r"video2mp3.convert\s+7", words)
+    assert "12 s; upload to MP3: p50 10.0 s, p95 10.0 s; about 12 s left" in words
 
 
 def pod(**more: Any) -> dict[str, Any]:
