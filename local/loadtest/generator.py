@@ -95,7 +95,7 @@ class Uploader(FastHttpUser):
             say("accepted", job=number, id=job_id)
             return None
         if answer.status_code in (0, 202):
-            say("broken", job=number, why=type(answer.error).__name__)
+            say("broken", job=number, why=repr(answer.error) if answer.error else "the answer broke off")
             return _AGAIN_SECONDS
         wait = answer.headers.get("Retry-After")
         say("refused", job=number, status=answer.status_code, retry_after=wait, why=_detail(answer))

@@ -43,8 +43,8 @@ class Record:
     accepted: float | None = None
     id: str | None = None
     refusals: list[Refusal] = field(default_factory=list)
-    #: Connections that broke before there was an answer.
-    broken: int = 0
+    #: Why connections broke before there was an answer, and when.
+    broken: list[str] = field(default_factory=list)
     given_up: bool = False
     #: The row's; None while it was not seen.
     state: str | None = None
@@ -123,7 +123,7 @@ class Journal:
             case "refused":
                 record.refusals.append(Refusal(at, told["status"], told["retry_after"], told["why"]))
             case "broken":
-                record.broken += 1
+                record.broken.append(f"{told['why']} after {at:.1f} s")
             case "given_up":
                 record.given_up = True
 

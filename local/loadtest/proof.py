@@ -166,7 +166,7 @@ def _refused(evidence: Evidence) -> Iterator[str]:
             elif refusal.retry_after is None or not refusal.retry_after.isdigit():
                 yield f"{who} was answered {refusal.status} without saying when to come again"
         if record.broken and not evidence.strikes:
-            yield f"{who} had its connection broken {record.broken} times"
+            yield f"{who} had its connection broken: {', '.join(record.broken)}"
         if (record.refusals or record.broken) and record.id is None and not evidence.interrupted:
             yield f"{who} was turned away for good"
 

@@ -8,8 +8,6 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Final
 
-#: How long a client may go on sending before it reads.
-_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.1
 _READ_BYTES: Final = 256 * 1024
 #: So many at once; whoever is one more is cut off.
@@ -21,9 +19,13 @@ class Farewell:
 
     A connection that is closed with bytes unread is reset, and its client then loses an answer that it has not read yet
     (RFC 9112, section 9.6).
+
+    Args:
+        seconds: how long a client may take to read why.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._leaving: SimpleQueue[socket.socket | None] = SimpleQueue()
         self._places = threading.BoundedSemaphore(_MOST)
         self._buffer = bytearray(_READ_BYTES)
@@ -62,7 +64,7 @@ class Farewell:
             connection = self._leaving.get()
             if connection is None:
                 return False
-            selector.register(connection, selectors.EVENT_READ, time.monotonic() + _SECONDS)
+            selector.register(connection, selectors.EVENT_READ, time.monotonic() + self._seconds)
         return True
 
     def _more(self, connection: socket.socket) -> bool:

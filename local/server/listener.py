@@ -36,6 +36,7 @@ class Listener(ThreadedWSGIServer):
         head_seconds: how long a request's first line and headers may take in all.
         still_seconds: how long a client may stand still that sends a body or reads an answer.
         most_connections: how many are served at once; one more is answered 503.
+        farewell_seconds: how long that one may take to read it.
     """
 
     def __init__(
@@ -46,11 +47,12 @@ class Listener(ThreadedWSGIServer):
         head_seconds: float = 30,
         still_seconds: float = 120,
         most_connections: int = 512,
+        farewell_seconds: float = 30,
     ) -> None:
         self.head_seconds = head_seconds
         self.still_seconds = still_seconds
         self._places = threading.BoundedSemaphore(most_connections)
-        self._farewell = Farewell()
+        self._farewell = Farewell(farewell_seconds)
         super().__init__(host, port, Response("starting\n", status=503), handler=_Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -211,7 +211,7 @@ DAMAGE: list[tuple[Callable[[Evidence], None], str]] = [
     (refused(500, "1"), "upload 1 (clip.mp4) was answered 500"),
     (refused(409, "1"), "upload 1 (clip.mp4) was answered 409"),
     (refused(507, "1", id=None, state=None), "upload 1 (clip.mp4) was turned away for good"),
-    (lambda evidence: setattr(evidence.records[1], "broken", 2), "had its connection broken 2 times"),
+    (lambda evidence: setattr(evidence.records[1], "broken", ["reset"]), "had its connection broken: reset"),
     (queued, "1 messages are left in convert"),
     (dead_letter, "1 dead letters are kept"),
     (leased, "job-1 is converting, leased"),
@@ -238,7 +238,7 @@ def test_whoever_was_told_when_to_come_again_has_no_complaint() -> None:
 def test_a_fault_excuses_a_broken_connection_and_the_mail_that_it_cut() -> None:
     """A second mail is excused by a fault between the two, of what sends or marks mails, and by no other."""
     evidence = sound()
-    evidence.records[1].broken = 1
+    evidence.records[1].broken = ["reset"]
     evidence.records[1].refusals = [Refusal(0.1, 409, "30", "still arriving")]
     evidence.mails = [*(evidence.mails or ()), Mail("job-1", 1, "succeeded", 5.0)]
     evidence.strikes = [Strike(4.5, "notify")]

@@ -55,7 +55,7 @@ def test_a_job_from_its_first_byte_to_its_mail() -> None:
         standings.append(record.standing)
     assert standings == ["not sent", "uploading", "queued", "converting", "succeeded", "mailed"]
     assert (record.sent, record.accepted, record.started, record.finished, record.mailed) == (1.0, 3.0, 4.0, 5.0, 6.0)
-    assert (record.broken, record.refusals[0].retry_after) == (1, "5")
+    assert (record.broken, record.refusals[0].retry_after) == (["reset after 1.6 s"], "5")
 
 
 def test_only_a_row_that_was_asked_for_can_be_gone() -> None:

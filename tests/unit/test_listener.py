@@ -205,8 +205,8 @@ def test_whoever_still_sends_can_read_why_it_is_turned_away() -> None:
 
 
 def test_whoever_never_ends_is_cut_off() -> None:
-    """A client that was turned away and keeps its connection open loses it a few seconds later."""
-    with listening(most_connections=1) as (url, app), Wire(url) as first, Wire(url) as second:
+    """A client that was turned away and keeps its connection open loses it after a while."""
+    with listening(most_connections=1, farewell_seconds=0.2) as (url, app), Wire(url) as first, Wire(url) as second:
         first.head("GET", "/hold", {})
         assert second.answer().status == 503
 

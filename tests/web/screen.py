@@ -50,6 +50,13 @@ class Screen:
             [(name, list(content)) for name, content in files],
         )
 
+    def drop_paths(self, *paths: Path) -> None:
+        """Drop files and folders of this machine onto the page, as a file manager does."""
+        session = self.page.context.new_cdp_session(self.page)
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data})
+
     def row(self, name: str) -> Locator:
         """The row of a file, by a part of its name."""
         return self.page.locator(".row").filter(has=self.page.locator(".name", has_text=name))

@@ -138,6 +138,8 @@ export const texts = {
 
   offline: "The server can’t be reached. This page tries again by itself.",
   reload: "A part of this page could not be loaded. Load the page again, and then choose your files.",
+  emptyFolder: "There are no files in this folder.",
+  unreadFolder: "This folder could not be read. Choose the files in it instead.",
   unexpected: "Something went wrong. Please try again.",
   playFailed: "This can’t be played right now. Please try again.",
 

@@ -32,7 +32,7 @@ export class Work {
         if (!event.dataTransfer?.types.includes("Files")) return;
         event.preventDefault();
         $("#drop").classList.toggle("over", name === "dragenter" || name === "dragover");
-        if (name === "drop") this.#add([...event.dataTransfer.files]);
+        if (name === "drop") this.#drop(event.dataTransfer);
       });
     }
   }
@@ -65,6 +65,21 @@ export class Work {
       ([{ Uploads }, options]) => new Uploads(this.#list, options),
     );
     return this.#uploads;
+  }
+
+  async #drop(data) {
+    // It is empty once this event is over.
+    const files = [...data.files];
+    const entries = [...data.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    if (!entries.some((entry) => entry.isDirectory)) return this.#add(files);
+    say($("#trouble"), "");
+    try {
+      const found = await (await import("./folders.js")).files(entries);
+      if (found.length) this.#add(found);
+      else say($("#trouble"), texts.emptyFolder);
+    } catch {
+      say($("#trouble"), texts.unreadFolder);
+    }
   }
 
   async #add(files) {
