@@ -73,12 +73,12 @@ def test_a_folder_is_dropped(screen: Screen, make: Callable[..., Path], tmp_path
     """It stands for the files in it and in its folders, but for hidden ones; one that is empty is told of."""
     (tmp_path / "summer/day two").mkdir(parents=True)
     (tmp_path / "winter").mkdir()
-    for name in ("b.mp4", "a.mp4", "day two/c.mp4", ".hidden.mp4"):
+    for name in ("two.mp4", "one.mp4", "day two/three.mp4", ".hidden.mp4"):
         shutil.copy(make(), tmp_path / "summer" / name)
     screen.drop_paths(tmp_path / "winter")
     expect(screen.page.get_by_role("alert").filter(has_text="no files in this folder")).to_be_visible()
     screen.drop_paths(tmp_path / "summer", make("extra.mp4"))
-    for name in ("a", "b", "c", "extra"):
+    for name in ("one", "two", "three", "extra"):
         screen.ready(f"{name}.mp3")
     expect(screen.page.locator(".row")).to_have_count(4)
     expect(screen.page.locator("#trouble")).to_be_hidden()
