@@ -39,6 +39,10 @@ class Listener(ThreadedWSGIServer):
         farewell_seconds: how long that one may take to read it.
     """
 
+    #: Connections that wait to be accepted, of which the kernel may allow fewer; one for which there is no room there
+    #: is reset, seconds later, and not told why.
+    request_queue_size = 4096
+
     def __init__(
         self,
         host: str,

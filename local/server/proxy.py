@@ -39,7 +39,9 @@ class Proxy:
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
-        self._pool = urllib3.PoolManager(maxsize=64, timeout=urllib3.Timeout(connect=_STILL_SECONDS, read=None))
+        timeout = urllib3.Timeout(connect=_STILL_SECONDS, read=None)
+        # As many as the gateway has: beyond that number connections are used once.
+        self._pool = urllib3.PoolManager(maxsize=512, timeout=timeout)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request."""

@@ -191,6 +191,26 @@ def test_connections_are_bounded() -> None:
         assert eventually(lambda: answered(url)) == b"ok"
 
 
+def test_a_crowd_at_the_door_is_answered() -> None:
+    """Connections that come faster than they are accepted wait, and each has an answer."""
+    app = App()
+    app.let.set()
+    server = Listener("127.0.0.1", 0)
+    server.app = app
+    with ExitStack() as stack:
+        stack.callback(server.server_close)
+        crowd = [stack.enter_context(Wire(f"http://127.0.0.1:{server.port}")) for _ in range(400)]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            for one in crowd:
+                one.head("GET", "/", {"Connection": "close"})
+            assert {one.answer().status for one in crowd} <= {200, 503}
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_whoever_still_sends_can_read_why_it_is_turned_away() -> None:
     """A connection too many may send all of its request before it looks for an answer, and is not cut off."""
     with listening(most_connections=1) as (url, app), ExitStack() as stack:
