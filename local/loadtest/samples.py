@@ -150,7 +150,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 
 def machine_cpu_seconds() -> float:
-    """Processor time that anything on this machine has used since its start."""
+    """Processor time that anything on this machine has used since its start, or that a virtual one's host took."""
     times = psutil.cpu_times()
     # Linux counts guests as part of `user`.
     busy = sum(times) - times.idle - getattr(times, "iowait", 0.0)
