@@ -33,8 +33,9 @@ class Result:
 class Strike:
     """A fault that was made."""
 
-    #: Seconds since the burst began.
+    #: From when until when it was being made, in seconds since the burst began.
     at: float
+    until: float
     what: str
 
 

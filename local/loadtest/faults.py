@@ -54,7 +54,7 @@ def striking(blows: Mapping[str, Blow], rows: Rows | None, journal: Journal, *, 
                 continue
             at = time.time() - journal.began
             if blows[name](chance):
-                strikes.append(Strike(round(at, 3), name))
+                strikes.append(Strike(round(at, 3), round(time.time() - journal.began, 3), name))
 
     thread = threading.Thread(target=strike, name="faults")
     thread.start()

@@ -120,7 +120,7 @@ def _mailed(evidence: Evidence) -> Iterator[str]:
 def _excused(mails: list[Mail], strikes: Sequence[Strike]) -> bool:
     moments = sorted(mail.at for mail in mails)
     return all(
-        any(first <= strike.at <= second and strike.what in _REPEATS_MAILS for strike in strikes)
+        any(first <= strike.until and strike.at <= second and strike.what in _REPEATS_MAILS for strike in strikes)
         for first, second in pairwise(moments)
     )
 

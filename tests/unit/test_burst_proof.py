@@ -241,9 +241,10 @@ def test_a_fault_excuses_a_broken_connection_and_the_mail_that_it_cut() -> None:
     evidence.records[1].broken = ["reset"]
     evidence.records[1].refusals = [Refusal(0.1, 409, "30", "still arriving")]
     evidence.mails = [*(evidence.mails or ()), Mail("job-1", 1, "succeeded", 5.0)]
-    evidence.strikes = [Strike(4.5, "notify")]
-    assert broken(evidence) == []
-    for strike in (Strike(3.9, "notify"), Strike(4.5, "dispatcher")):
+    for strike in (Strike(4.5, 4.6, "notify"), Strike(3.9, 4.1, "server"), Strike(4.9, 5.3, "database")):
+        evidence.strikes = [strike]
+        assert broken(evidence) == []
+    for strike in (Strike(3.8, 3.9, "notify"), Strike(5.1, 5.2, "notify"), Strike(4.5, 4.6, "dispatcher")):
         evidence.strikes = [strike]
         assert broken(evidence) == ["job-1 was told of 2 times"]
 

@@ -28,7 +28,7 @@ def made() -> Report:
         verdicts=(Verdict("all is kept", ()), Verdict("all is <seen>", (), "nobody looked")),
         records=tuple(records),
         samples=tuple(samples),
-        strikes=(Strike(2.0, "broker"),),
+        strikes=(Strike(2.0, 2.5, "broker"),),
         unseen=("mails",),
         missed=("slow",),
     )
