@@ -1,11 +1,9 @@
 """Converting one job: claim, fetch, encode, store, mark; what it is told last is what the row says."""
 
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +21,7 @@ from functions.convert.encoding import Made, encode
 from functions.convert.heartbeat import Heartbeat
 from functions.convert.process import Stopped
 from functions.convert.processors import processors
+from functions.convert.scratch import scratch
 from functions.convert.slots import slots
 from functions.convert.transfer import drop, fetch, store, store_waveform
 from functions.convert.watch import Bounds
@@ -210,18 +209,15 @@ class Converter:
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:
-        try:
-            if self._terms.work_dir:
-                Path(self._terms.work_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix="convert-", dir=self._terms.work_dir or None)).absolute()
-        except OSError as error:
-            raise Unavailable("There is no place to work in.", retry_after_seconds=30) from error
-        try:
-            yield folder
-        except OSError as error:
-            raise Unavailable("The place to work in failed.", retry_after_seconds=30) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(scratch(self._terms.work_dir))
+            except OSError as error:
+                raise Unavailable("There is no place to work in.", retry_after_seconds=30) from error
+            try:
+                yield folder
+            except OSError as error:
+                raise Unavailable("The place to work in failed.", retry_after_seconds=30) from error
 
 
 def _outcome(job: Job | None, notice: Notice) -> CloudEvent | None:

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import requests
 
 _TIMEOUT_SECONDS: Final = 5.0
-#: RabbitMQ counts anew every five seconds.
-_SETTLE_SECONDS: Final = 20.0
+#: RabbitMQ counts anew every five seconds, and an event that came too early is tried again half a minute later.
+_SETTLE_SECONDS: Final = 120.0
 
 
 class Queues:

@@ -156,9 +156,7 @@ def test_a_process_per_function(tmp_path: Path, recordings: Path) -> None:
     functions = told["figures"]["functions"]
     assert {"gateway", "upload", "convert", "notify", "dispatcher"} <= functions.keys()
     assert all(functions[name]["cpu_seconds"] > 0 for name in ("upload", "convert", "notify"))
-    queues = told["samples"][-1]["queues"]
-    assert any("convert" in name for name in queues)
-    assert set(queues.values()) == {0}
+    assert any("convert" in name for name in told["samples"][-1]["queues"])
 
 
 @pytest.mark.parametrize("services", [(), ("--services",)], ids=["one process", "services"])

@@ -234,7 +234,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing(long_audio: Path, tmp_path: Path) -> 
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(temporary)}
     with subprocess.Popen([COMMAND, "convert", str(source)], env=env, start_new_session=True) as process:
         try:
-            eventually(lambda: list(temporary.glob("video2mp3-*/work/convert-*/result.mp3")))
+            eventually(lambda: list(temporary.glob("video2mp3-*/work/*convert-*/result.mp3")))
             os.killpg(process.pid, signal.SIGINT)
             assert process.wait(10) == 130
         finally:

@@ -145,9 +145,9 @@ def test_the_locks_agree() -> None:
 
 
 def locked(lock: Path) -> dict[str, str]:
-    """Names and versions with hashes, as a lock has them; a name that stands there twice has both."""
+    """Names and versions with hashes, as a lock has them on any system; a name that stands there twice has both."""
     found: dict[str, str] = {}
     for entry in re.split(r"\n(?=\S)", lock.read_text(encoding="utf-8").strip()):
-        name, _, rest = entry.partition("==")
+        name, _, rest = re.sub(r" ; [^\\\n]*", " ", entry).partition("==")
         found[name] = found.get(name, "") + rest
     return found
