@@ -159,8 +159,9 @@ def _refused(evidence: Evidence) -> Iterator[str]:
     for record in evidence.records:
         who = f"upload {record.number} ({record.name})"
         for refusal in record.refusals:
-            # What broke off may still be known as arriving.
-            clear = (*_CLEAR, 409) if record.broken else _CLEAR
+            # What broke off, behind the gateway as well, may still be known as arriving.
+            cut = record.broken or any(each.status == 503 and each.at < refusal.at for each in record.refusals)
+            clear = (*_CLEAR, 409) if cut else _CLEAR
             if refusal.status not in clear:
                 yield f"{who} was answered {refusal.status} {refusal.why}".rstrip()
             elif refusal.retry_after is None or not refusal.retry_after.isdigit():

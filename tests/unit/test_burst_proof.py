@@ -240,6 +240,7 @@ def test_a_fault_excuses_a_broken_connection_and_the_mail_that_it_cut() -> None:
     evidence = sound()
     evidence.records[1].broken = ["reset"]
     evidence.records[1].refusals = [Refusal(0.1, 409, "30", "still arriving")]
+    evidence.records[0].refusals = [Refusal(0.1, 503, "2", "no answer"), Refusal(2.1, 409, "30", "still arriving")]
     evidence.mails = [*(evidence.mails or ()), Mail("job-1", 1, "succeeded", 5.0)]
     for strike in (Strike(4.5, 4.6, "notify"), Strike(3.9, 4.1, "server"), Strike(4.9, 5.3, "database")):
         evidence.strikes = [strike]
