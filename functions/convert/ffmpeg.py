@@ -35,8 +35,8 @@ _NOTHING_ELSE: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
 #: What LAME takes, the best first: ffmpeg takes the first of those that are equally near.
 _RATES_HZ: Final = "44100|48000|32000|22050|24000|16000|11025|12000|8000"
 _LAYOUTS: Final = {None: "stereo|mono", 1: "mono", 2: "stereo"}
-#: Each frame of samples costs by itself; decoders' own are of about a thousand.
-_SAMPLES_AT_ONCE: Final = 16384
+#: Each frame of samples costs by itself, and decoders' own are of about a thousand; larger ones leave the cache.
+_LONGER_FRAMES: Final = "asetnsamples=n=4096:p=0"
 
 
 def encode_command(source: Path, options: Options, *, first_sample: int = 0, level: Level | None = None) -> Command:
@@ -52,17 +52,17 @@ def encode_command(source: Path, options: Options, *, first_sample: int = 0, lev
     strength = ["-b:a", f"{options.bitrate}k"] if scale is None else ["-q:a", str(scale)]
     codec = ["-c:a", "libmp3lame", "-reservoir", "0", *strength]
     begin = f",atrim=start_sample={first_sample}" if first_sample else ""
-    aside = f"{begin},asetnsamples=n={_SAMPLES_AT_ONCE}:p=0"
+    drawn = replace(options, channels=1)
     if level is None:
         # Each from the decoder's frames: the filters in between cost less than handing on what comes of them.
         stream = ["-map", f"0:{_stream(options)}", "-af"]
         frames = [*stream, _sound(options) + begin]
-        samples = [*stream, _sound(options, formats="u8") + aside]
+        samples = [*stream, f"{_LONGER_FRAMES},{_sound(drawn, formats='u8')}{begin}"]
     else:
         changed = f"[0:{_stream(options)}]{_sound(options)},{level.filters()},aformat=sample_fmts=fltp"
         # A filter that changes the format alone would be free to change the rate, too.
-        fixed = _sound(replace(options, sample_rate=level.rate_hz), formats="u8")
-        filters = f"{changed},asplit[a][b];[a]anull{begin}[frames];[b]{fixed}{aside}[samples]"
+        fixed = _sound(replace(drawn, sample_rate=level.rate_hz), formats="u8")
+        filters = f"{changed},asplit[a][b];[a]anull{begin}[frames];[b]{_LONGER_FRAMES},{fixed}{begin}[samples]"
         frames, samples = ["-filter_complex", filters, "-map", "[frames]"], ["-map", "[samples]"]
     raw = [*_NOTHING_ELSE, "-c:a", "pcm_s8", "-flush_packets", "0", "-f", "s8"]
     return Command(source, (*_frames_command(source, _window(options), frames, codec), *samples, *raw), aside=True)
@@ -85,8 +85,10 @@ def _sound(options: Options, formats: str = "fltp|s16p|s32p") -> str:
 
     Written out, so that a conversion of rate, format and channels comes before samples are counted.
     """
+    # Mixing floats down, ffmpeg would add two channels up to more than either; integers it never lets exceed theirs.
+    mixed = "aresample=rematrix_maxval=1," if options.channels == 1 else ""
     return (
-        f"aformat=sample_fmts={formats}:sample_rates={options.sample_rate or _RATES_HZ}"
+        f"{mixed}aformat=sample_fmts={formats}:sample_rates={options.sample_rate or _RATES_HZ}"
         f":channel_layouts={_LAYOUTS[options.channels]}"
     )
 

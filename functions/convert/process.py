@@ -24,6 +24,8 @@ _PIPE_BYTES: Final = 256 * 1024
 _WIDE_PIPE_BYTES: Final = 1024 * 1024
 #: What a pipe holds at least where nobody may say so.
 _NARROW_PIPE_BYTES: Final = 16 * 1024
+#: Room for larger pieces is had from the system anew, page by page, for each.
+_READ_BYTES: Final = 64 * 1024
 _PAUSE_SECONDS: Final = 0.05
 #: ffmpeg 5.1 ends with 69 on some files whose whole audio it converted, so the result decides.
 PARTLY_FAILED: Final = 69
@@ -173,7 +175,7 @@ def _wide_pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int, int]:
 
 def _reading(out: Callable[[bytes], None]) -> Callable[[int], int]:
     def read(descriptor: int) -> int:
-        chunk = os.read(descriptor, _PIPE_BYTES)
+        chunk = os.read(descriptor, _READ_BYTES)
         if chunk:
             out(chunk)
         return len(chunk)

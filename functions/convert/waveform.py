@@ -67,7 +67,7 @@ class Peaks:
 
     def begin(self, head: Header) -> None:
         """Learn of the first frame what the samples are; those that came before it are looked at now."""
-        self._window_bytes = window_samples(head.rate_hz) * head.channels
+        self._window_bytes = window_samples(head.rate_hz)
         with memoryview(self._early) as early:
             whole = self._whole(len(early))
             self._look(early[:whole])

@@ -50,7 +50,7 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
         figure
         for path, seconds in lengths.items()
         for strength in STRENGTHS
-        for figure in bench.encoded(path, f"{seconds} s {strength}", strength, repeats=3 if path == short else 2)
+        for figure in bench.encoded(path, f"{seconds} s {strength}", strength, repeats=7 if path == short else 3)
     ]
     figures += bench.on_one_processor(short, f"{lengths[short]} s V2")
     figures += bench.beside_peers(short, f"{lengths[short]} s 128k")

@@ -46,7 +46,8 @@ def main(source: Path, directory: Path, options: Mapping[str, object]) -> None:
         began = time.perf_counter()
         reply = converter.handle(notice)
         wall = time.perf_counter() - began
-    own, children = _cpu_seconds(resource.RUSAGE_SELF) - own, _cpu_seconds(resource.RUSAGE_CHILDREN) - children
+    own = _cpu_seconds(resource.RUSAGE_SELF) - own - peak.cpu_seconds
+    children = _cpu_seconds(resource.RUSAGE_CHILDREN) - children
     home.close()
     if reply is None or reply["type"] != events.SUCCEEDED:
         raise RuntimeError(f"the conversion did not succeed: {reply}")
@@ -59,6 +60,8 @@ class _Peak:
 
     def __init__(self) -> None:
         self.size_bytes = 0
+        #: What looking took.
+        self.cpu_seconds = 0.0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -80,6 +83,7 @@ class _Peak:
                 with suppress(psutil.Error):
                     size_bytes += process.memory_full_info().pss
             self.size_bytes = max(self.size_bytes, size_bytes)
+        self.cpu_seconds = time.thread_time()
 
 
 def _cpu_seconds(who: int) -> float:

@@ -167,6 +167,15 @@ def test_what_an_mp3_cannot_hold_is_measured_all_the_same(
     assert (info.channels, info.sample_rate) == (channels, min(48000, rate_hz))
 
 
+@pytest.mark.parametrize("codec", ["aac", "ac3", "flac", "pcm_f32le"])
+def test_two_channels_become_their_mean(codec: str, tmp_path: Path) -> None:
+    """Mono of two channels that say the same is as loud as either, whether its decoder gives integers or floats."""
+    said = "aevalsrc='0.5*sin(2764*t)|0.5*sin(2764*t)':s=44100:d=4"
+    source = ffmpeg(tmp_path / "source.mkv", "-f", "lavfi", "-i", said, "-c:a", codec, "-b:a", "192k")
+    make(source, tmp_path / "made.mp3", Options(channels=1))
+    assert judged(tmp_path / "made.mp3")[1] == pytest.approx(-6.0, abs=0.3)
+
+
 def test_an_mp3_is_encoded_again(music: Path, tmp_path: Path) -> None:
     """Its frames can't stay as they are, and its tags can."""
     source = ffmpeg(tmp_path / "source.mp3", "-i", music, "-metadata", "title=Blue")

@@ -18,10 +18,10 @@ from tests.support.waveform import read
 RATES_HZ = {44100: 3, 48000: 3, 32000: 3, 22050: 2, 24000: 2, 16000: 2, 11025: 0, 12000: 0, 8000: 0}
 
 
-def head(rate_hz: int, channels: int) -> Header:
+def head(rate_hz: int) -> Header:
     """The header of a first frame."""
     version = RATES_HZ[rate_hz]
-    return Header(version, rate_hz, BITRATES_KBPS[version][0], False, 3 if channels == 1 else 0, False, 0)
+    return Header(version, rate_hz, BITRATES_KBPS[version][0], False, 0, False, 0)
 
 
 def fed(peaks: Peaks, pieces: Sequence[bytes], *, head: Header, begins_after: int = 0) -> Peaks:
@@ -43,10 +43,10 @@ def fed(peaks: Peaks, pieces: Sequence[bytes], *, head: Header, begins_after: in
     return peaks
 
 
-def drawn(samples: "array[int]", *, rate_hz: int = 44100, channels: int = 1, begins: int = 0) -> "Part":
+def drawn(samples: "array[int]", *, rate_hz: int = 44100, begins: int = 0) -> "Part":
     """A run of samples."""
     pieces = [samples[at : at + 8192].tobytes() for at in range(0, len(samples), 8192)]
-    return Part(begins, fed(Peaks(), pieces, head=head(rate_hz, channels)))
+    return Part(begins, fed(Peaks(), pieces, head=head(rate_hz)))
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def heard(sample: int) -> int:
     return 0 if sample == -1 else sample
 
 
-def expected(samples: "array[int]", *, rate_hz: int, channels: int) -> list[tuple[int, int]]:
+def expected(samples: "array[int]", *, rate_hz: int) -> list[tuple[int, int]]:
     """What there should be, looked at one sample after the other."""
-    step = window_samples(rate_hz) * channels
+    step = window_samples(rate_hz)
     windows: Iterator[array[int]] = (samples[at : at + step] for at in range(0, len(samples), step))
     return [(heard(min(window)), heard(max(window))) for window in windows]
 
@@ -84,12 +84,12 @@ def test_windows(rate_hz: int) -> None:
 
 
 def test_known_samples() -> None:
-    """Of each window the lowest and the highest sample of any channel, and the last one is shorter."""
-    first, second, third = (array("b", bytes(2 * 384)) for _ in range(3))
+    """Of each window the lowest and the highest sample, and the last one is shorter."""
+    first, second, third = (array("b", bytes(384)) for _ in range(3))
     first[5], first[6] = 127, -128
     third[100], third[101] = 5, 9
     last = array("b", [-2, -1])
-    peaks = drawn(first + second + third + last, channels=2).peaks
+    peaks = drawn(first + second + third + last).peaks
     assert peaks is not None
     assert pairs(peaks) == [(-128, 127), (0, 0), (0, 9), (-2, 0)]
 
@@ -97,30 +97,25 @@ def test_known_samples() -> None:
 @given(
     samples=st.lists(st.integers(-128, 127), max_size=40).map(lambda some: array("b", some * 40)),
     rate_hz=st.sampled_from(sorted(RATES_HZ)),
-    channels=st.sampled_from((1, 2)),
     cuts=st.lists(st.integers(1, 3200), max_size=5),
     begins_after=st.integers(0, 7),
 )
-def test_pieces_of_any_size(
-    samples: "array[int]", rate_hz: int, channels: int, cuts: list[int], begins_after: int
-) -> None:
-    """However the samples are cut, between two channels too, and whenever the first frame comes, be it behind them."""
-    if len(samples) % channels:
-        samples.pop()
+def test_pieces_of_any_size(samples: "array[int]", rate_hz: int, cuts: list[int], begins_after: int) -> None:
+    """However the samples are cut, and whenever the first frame comes, be it behind them."""
     data = samples.tobytes()
     ends = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     pieces = [data[begin:end] for begin, end in pairwise(ends)]
     peaks = Peaks()
-    fed(peaks, pieces, head=head(rate_hz, channels), begins_after=min(begins_after, len(pieces) + 1))
-    assert pairs(peaks) == expected(samples, rate_hz=rate_hz, channels=channels)
+    fed(peaks, pieces, head=head(rate_hz), begins_after=min(begins_after, len(pieces) + 1))
+    assert pairs(peaks) == expected(samples, rate_hz=rate_hz)
 
 
 def test_there_is_no_end_to_them_but_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more windows than are kept none is, and there is no waveform; of as many all are."""
     monkeypatch.setattr(waveform, "MOST_WINDOWS", 9)
     sound = array("b", [100, -100] * 1728)
-    assert fed(Peaks(9), [sound.tobytes()], head=head(44100, 1)).pairs
-    more = fed(Peaks(8), [sound.tobytes()] * 2, head=head(44100, 1))
+    assert fed(Peaks(9), [sound.tobytes()], head=head(44100)).pairs
+    more = fed(Peaks(8), [sound.tobytes()] * 2, head=head(44100))
     assert (more.too_many, len(more.pairs)) == (True, 0)
     assert joined([Part(0, more)], 44100, len(sound) * 2) is None
     halves = [drawn(sound), drawn(sound, begins=2)]
