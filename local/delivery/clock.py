@@ -13,11 +13,13 @@ from cloudevents.http import CloudEvent
 from cronsim import CronSim
 
 from local.delivery.http import HttpPost
-from local.delivery.rules import DEAD_LETTER_TIMEOUT_SECONDS, Stopping, Verdict, ask, classify, waits_seconds
+from local.delivery.rules import Stopping, Verdict, ask, classify, waits_seconds
 from local.delivery.triggers import Destination, Ping
 
 #: Knative's own (eventing, pkg/adapter/mtping/runner.go): about 3 s in all; after that the next ping must do.
 _WAITS_SECONDS: Final = waits_seconds("exponential", 0.05, 5)
+#: Limit of one try: above the 90 s that recover's own Service is given.
+TIMEOUT_SECONDS: Final = 120.0
 
 _log = logging.getLogger("clock")
 
@@ -60,9 +62,7 @@ class Clock:
         url = self._address(self._ping.destination)
         try:
             with closing(HttpPost()) as post:
-                answer = ask(
-                    lambda: post(url, event, DEAD_LETTER_TIMEOUT_SECONDS), _WAITS_SECONDS, wait=self._stopping.wait
-                )
+                answer = ask(lambda: post(url, event, TIMEOUT_SECONDS), _WAITS_SECONDS, wait=self._stopping.wait)
         except Stopping:
             return False
         taken = answer is not None and classify(answer.status) is Verdict.DONE

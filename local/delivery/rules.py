@@ -22,8 +22,6 @@ from local.delivery.triggers import BackoffPolicy, Destination, Source, Trigger
 DEAD_LETTER_WAITS_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 #: Dead letters of one trigger in delivery at once.
 DEAD_LETTER_PARALLELISM: Final = 4
-#: Limit of one try at a dead-letter sink: above the 90 s that recover's own Service is given.
-DEAD_LETTER_TIMEOUT_SECONDS: Final = 120.0
 #: Limit of one try of a source: above the 590 s that a Service may take.
 SOURCE_TIMEOUT_SECONDS: Final = 600.0
 #: Stands in a log line that must not be there: on Knative the event would be gone.
@@ -179,7 +177,7 @@ class Delivery:
         """Deliver a dead letter, however long it takes; as `run`."""
 
         def deliver() -> None:
-            answer = self._post(self._address(trigger.dead_letter_sink), letter, DEAD_LETTER_TIMEOUT_SECONDS)
+            answer = self._post(self._address(trigger.dead_letter_sink), letter, trigger.timeout_seconds)
             if classify(answer.status) is not Verdict.DONE:
                 raise NoAnswer(f"the dead-letter sink answered {answer.status}")
 

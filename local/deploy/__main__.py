@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from local.deploy import prerequisites
+from local.deploy import minikube, prerequisites
 from local.deploy.deploying import deploy, remove
 from local.deploy.rendering import Wanted, known, overlays, tag_of_tree
 from local.deploy.runner import DeployError, Runner
@@ -52,14 +52,14 @@ def deploy_command(
         if tag == "latest":
             raise DeployError("--tag latest says nothing about which images run; name a version.")
         known(overlay)
-        build = not images and _is_minikube(runner, overlay)
-        if build:
+        found = None if images else _minikube(runner, overlay)
+        if found:
             wanted = Wanted(overlay, _LOCAL, tag_of_tree(), url)
         elif images or dry_run:
             wanted = Wanted(overlay, f"{images or 'PREFIX'}-", tag or "TAG", url)
         else:
             raise DeployError("Only minikube gets images built: name yours by --images PREFIX --tag TAG.")
-        deploy(wanted, runner, build=build)
+        deploy(wanted, runner, minikube=found)
 
     _run(work, dry_run=dry_run)
 
@@ -75,8 +75,10 @@ def remove_command(
     _run(lambda runner: remove(Wanted(overlay, _LOCAL, "dev"), runner, data=data), dry_run=dry_run)
 
 
-def _is_minikube(runner: Runner, overlay: str) -> bool:
-    return overlay == "minikube" if runner.dry_run else runner.context == "minikube"
+def _minikube(runner: Runner, overlay: str) -> minikube.Minikube | None:
+    if runner.dry_run:
+        return minikube.Minikube() if overlay == "minikube" else None
+    return minikube.find(runner)
 
 
 def _run(work: Callable[[Runner], None], *, dry_run: bool) -> None:

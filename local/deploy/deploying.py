@@ -9,7 +9,8 @@ from typing import Final
 import yaml
 
 from local.deploy import credentials, hostname, patience, prerequisites
-from local.deploy.rendering import IMAGES, ROOT, Wanted, name_of, namespace_of, of_kind, render
+from local.deploy.minikube import Minikube
+from local.deploy.rendering import Wanted, name_of, namespace_of, of_kind, render
 from local.deploy.runner import DeployError, Document, Runner, condition
 
 _TRIGGERS: Final = ("Trigger", "PingSource", "RabbitmqSource")
@@ -19,13 +20,13 @@ _READY_SECONDS: Final = 600.0
 _SINK_SECONDS: Final = 60.0
 
 
-def deploy(wanted: Wanted, runner: Runner, *, build: bool) -> None:
+def deploy(wanted: Wanted, runner: Runner, *, minikube: Minikube | None) -> None:
     """Bring an overlay onto the cluster, or what is there of it up to date.
 
     Args:
         wanted: what is to be deployed.
         runner: runs, or only tells.
-        build: whether the images are made in minikube.
+        minikube: where the images are made; None if they are somewhere already.
 
     Raises:
         DeployError: it cannot go on; what was applied stays, and the next run goes on from there.
@@ -38,9 +39,9 @@ def deploy(wanted: Wanted, runner: Runner, *, build: bool) -> None:
         runner.say("Kourier does not tell who a client is (knative/install sets that up), so requests are limited")
         runner.say("by no address. Wrong passwords are limited for each account all the same.")
     hostname.check(documents, runner)
-    if build:
+    if minikube is not None:
         runner.step("Images, built in minikube")
-        _build(wanted, runner)
+        minikube.build(wanted, runner)
     _Deployment(documents, runner).run()
 
 
@@ -124,7 +125,8 @@ class _Deployment:
                 raise DeployError(f"The migration failed ({words}). To see why: {' '.join(logs)}; {' '.join(describe)}")
             return {what: "is running"}
 
-        self._runner.wait("the migration", left, seconds=_READY_SECONDS, why=lambda _: (*self._kubectl, "logs", what))
+        why = (*self._kubectl, "describe", "pods", "-l", f"job-name={name_of(job)}")
+        self._runner.wait("the migration", left, seconds=_READY_SECONDS, why=lambda _: why)
 
     def _bind(self) -> None:
         bindings = self._of("SinkBinding")
@@ -264,17 +266,6 @@ _OWNERS: Final = ("Broker", "Trigger", "RabbitmqSource")
 
 def _names(documents: Iterable[Document]) -> str:
     return ", ".join(f"{document['kind']} {name_of(document)}" for document in documents)
-
-
-def _build(wanted: Wanted, runner: Runner) -> None:
-    there = runner.ask("minikube", "image", "ls")
-    for target in IMAGES:
-        image = wanted.image(target)
-        if image in there:
-            runner.say(f"{image} is there already.")
-            continue
-        options = ("-t", image, "-f", "knative/Dockerfile", f"--build-opt=target={target}")
-        runner.run("minikube", "image", "build", *options, str(ROOT))
 
 
 def _walk(url: str, namespace: str, documents: Sequence[Document]) -> Iterable[str]:

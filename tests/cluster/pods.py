@@ -79,6 +79,8 @@ class Pods:
         self._thread = threading.Thread(target=self._count, name="pods")
         #: What was seen, in order.
         self.samples: list[Counter[str]] = []
+        #: Those of them that took requests.
+        self.ready: list[Counter[str]] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -95,12 +97,14 @@ class Pods:
         while not self._ends.is_set():
             # One look that fails is one look less.
             with suppress(KubectlError):
-                self.samples.append(counted(listed(self._kube)))
+                listing = listed(self._kube)
+                self.samples.append(counted(listing))
+                self.ready.append(counted(listing, ready=True))
             self._ends.wait(1)
 
     def begin_anew(self) -> None:
         """Forget what was seen but the last look."""
-        del self.samples[:-1]
+        del self.samples[:-1], self.ready[:-1]
 
     @property
     def most(self) -> dict[str, int]:

@@ -35,7 +35,10 @@ def older(kube: Kube) -> Iterator[Older]:
         direct = f"{mongo_url}{'&' if urlsplit(mongo_url).query else '?'}directConnection=true"
         client: MongoClient[dict[str, Any]] = stack.enter_context(MongoClient(direct))
         place = MongoPlace(lambda: GridFsBlobs(direct), list, direct, lambda name: client[name])
-        yield Older(place, queue_url)
+        made = Older(place, queue_url)
+        # As its notifier does when it starts; nothing can be taken from a queue that is not there.
+        made.declare()
+        yield made
 
 
 def _with_port(url: str, port: int) -> str:

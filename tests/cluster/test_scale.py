@@ -110,7 +110,9 @@ def _check_scaling(pods: Pods, most: dict[str, int]) -> None:
         assert max(counts) > 0, f"{name}: {counts}"
     for name, bound in most.items():
         assert pods.most.get(name, 0) <= (bound or 1000), f"{name}: {[sample[name] for sample in seen]}"
-    assert pods.most["convert"] >= min(2, most["convert"] or 2), f"convert: {[sample['convert'] for sample in seen]}"
+    # One that waits for room on a node is no help.
+    served = [sample["convert"] for sample in pods.ready]
+    assert max(served) >= min(2, most["convert"] or 2), f"convert: {served}"
 
 
 class _Streams:
@@ -157,7 +159,7 @@ class _Streams:
 
 
 def test_forty_event_streams_at_once(kube: Kube, people: People, pods: Pods, record: Record) -> None:
-    """They bring a second pod of jobs, and meanwhile GET /jobs stays under a second, at the median of twenty."""
+    """They bring a second pod of jobs, and meanwhile GET /jobs stays under a second: nineteen times of twenty."""
     listeners = [people() for _ in range(_STREAMS // _STREAMS_OF_ONE)]
     asker = listeners[0]
     streams = _Streams()
@@ -177,12 +179,12 @@ def test_forty_event_streams_at_once(kube: Kube, people: People, pods: Pods, rec
             streams.enough.set()
     for each in kept:
         each.result()
-    notes = (
-        f"GET /jobs, median of {_LOOKS}: {median(seconds):.3f} s while they open, {median(seconds_after):.3f} s then"
-    )
+    told = [f"{median(each):.3f} s, at most {max(each):.3f} s" for each in (seconds, seconds_after)]
+    notes = f"GET /jobs, median of {_LOOKS}: {told[0]} while they open; {told[1]} then"
     record(f"{_STREAMS} event streams", None, pods.most, notes)
-    assert median(seconds) < _MOST_SECONDS, seconds
-    assert median(seconds_after) < _MOST_SECONDS, seconds_after
+    # The one may be a pod that is started, or a moment of the machine's own.
+    assert sorted(seconds)[-2] < _MOST_SECONDS, seconds
+    assert sorted(seconds_after)[-2] < _MOST_SECONDS, seconds_after
 
 
 def _asked(asker: Client) -> float:

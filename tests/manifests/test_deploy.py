@@ -54,7 +54,7 @@ def test_minikube(run: Run) -> None:
     ]
     for service in ("auth", "upload", "convert", "notify", "jobs", "download", "recover", "gateway"):
         assert re.search(rf"kn service apply {service} -n video2mp3 -f \S+/{service}.yaml --no-wait", done.stdout)
-    tags = set(re.findall(r"minikube image build -t dev.local/video2mp3-\w+:(\w{12}) ", done.stdout))
+    tags = set(re.findall(r"minikube -p minikube image build -t dev.local/video2mp3-\w+:(\w{12}) ", done.stdout))
     assert len(tags) == 1
     assert "URL=http://video2mp3.com:8080" in done.stdout
     assert "port-forward service/rabbitmq 15672" in done.stdout

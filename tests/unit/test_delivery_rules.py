@@ -9,7 +9,6 @@ from cloudevents.http import CloudEvent
 from functions.common import events
 from functions.common.errors import Unavailable
 from local.delivery.rules import (
-    DEAD_LETTER_TIMEOUT_SECONDS,
     LOST_ON_KNATIVE,
     Answer,
     Delivery,
@@ -200,7 +199,7 @@ def test_a_dead_letter_is_delivered_however_long_it_takes() -> None:
     carrier = Carrier(sink=[NoAnswer("refused"), *answers(503, 400, 500, 302, 503, 404, 503, 503), OK])
     letter = dead_letter(UPLOADED, url=SUBSCRIBER, status=503)
     assert carrier.delivery().run_dead_letter(letter, TRIGGER) is Outcome.DONE
-    assert carrier.posted == [(SINK, letter, DEAD_LETTER_TIMEOUT_SECONDS)] * 10
+    assert carrier.posted == [(SINK, letter, TRIGGER.timeout_seconds)] * 10
     assert carrier.waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
