@@ -13,6 +13,7 @@ from local.deploy.runner import DeployError, Runner
 
 #: What the minikube overlay's images are called: a registry of this name does not exist, so nobody asks one.
 _LOCAL: str = "dev.local/video2mp3-"
+_NAME_YOURS: str = "Only minikube gets images built: name yours by --images PREFIX --tag TAG."
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 _output = Console(highlight=False, soft_wrap=True)
@@ -58,7 +59,7 @@ def deploy_command(
         elif images or dry_run:
             wanted = Wanted(overlay, f"{images or 'PREFIX'}-", tag or "TAG", url)
         else:
-            raise DeployError("Only minikube gets images built: name yours by --images PREFIX --tag TAG.")
+            raise DeployError(_NAME_YOURS)
         deploy(wanted, runner, minikube=found)
 
     _run(work, dry_run=dry_run)
@@ -78,7 +79,11 @@ def remove_command(
 def _minikube(runner: Runner, overlay: str) -> minikube.Minikube | None:
     if runner.dry_run:
         return minikube.Minikube() if overlay == "minikube" else None
-    return minikube.find(runner)
+    try:
+        return minikube.find(runner)
+    except DeployError as error:
+        # A stopped one, or a cluster that shows its nodes to others only.
+        raise DeployError(f"{_NAME_YOURS}\nWhether this is minikube could not be told. {error}") from error
 
 
 def _run(work: Callable[[Runner], None], *, dry_run: bool) -> None:
