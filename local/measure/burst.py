@@ -14,7 +14,7 @@ from typing import Final
 from local.measure.figures import Bound, Figure, alone, compared, interleaved
 from local.measure.home import Home
 from local.measure.media import bare, make_video
-from local.measure.processes import Server, free_port, head
+from local.measure.processes import Server, free_port, head, without_walls
 
 _CLIP_SECONDS: Final = 60
 _MOST: Final = Bound(1.6)
@@ -41,8 +41,11 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
     clip = folder / "clip.mp4"
     make_video(clip, seconds=_CLIP_SECONDS)
     bare(clip, folder / "warm.mp3")
+    env = without_walls(folder / "no-walls")
     pairs, cpus, overheads = [], [], []
-    for ours, theirs in interleaved(repeats, lambda: _ours(clip, clips, folder), lambda: _bare(clip, clips, folder)):
+    for ours, theirs in interleaved(
+        repeats, lambda: _ours(clip, clips, folder, env), lambda: _bare(clip, clips, folder)
+    ):
         pairs.append((ours.wall_seconds, theirs.wall_seconds))
         if ours.cpu_seconds is not None and theirs.cpu_seconds is not None:
             cpus.append((ours.cpu_seconds, theirs.cpu_seconds))
@@ -55,13 +58,13 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
     return figures
 
 
-def _ours(clip: Path, clips: int, folder: Path) -> _Burst:
+def _ours(clip: Path, clips: int, folder: Path, env: dict[str, str]) -> _Burst:
     home = Home(folder / "state")
     port = free_port()
     command = [str(Path(sys.executable).with_name("video2mp3")), "serve", "--port", str(port)]
     command += ["--state", str(home.directory)]
     try:
-        with Server(command, port=port, log=folder / "log") as server:
+        with Server(command, port=port, log=folder / "log", env=env) as server:
             server.wait()
             return _burst(server, home, clip.read_bytes(), clips)
     finally:

@@ -14,7 +14,7 @@ from functions.common.options import Options
 from local.measure import peers
 from local.measure.figures import Bound, Figure, alone, compared, interleaved
 from local.measure.media import Cost, bare, make_mp3_video, make_video
-from local.measure.processes import clean_environment
+from local.measure.processes import clean_environment, without_walls
 
 #: How strong, and what bare ffmpeg is told for the same.
 STRENGTHS: Final[Mapping[str, tuple[Options, list[str]]]] = {
@@ -73,7 +73,7 @@ class _Bench:
         self._folder = folder
         self._quick = quick
         self._say = say
-        self._no_walls = _no_walls(folder / "no-walls")
+        self._without_walls = without_walls(folder / "no-walls")
 
     def encoded(self, source: Path, name: str, strength: str, *, repeats: int) -> list[Figure]:
         """On all processors, beside bare ffmpeg."""
@@ -145,23 +145,9 @@ class _Bench:
         directory = self._folder / "state"
         options = json.dumps(STRENGTHS[strength][0].as_dict())
         command = [sys.executable, "-P", "-m", "local.measure.converting", str(source), str(directory), options]
-        env = {**clean_environment(), "CONVERT_CPUS": str(cpus)}
-        env["PATH"] = f"{self._no_walls}:{env['PATH']}"
+        env = clean_environment({**self._without_walls, "CONVERT_CPUS": str(cpus)})
         try:
             said = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=env).stdout
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         return Cost(**json.loads(said))
-
-
-def _no_walls(folder: Path) -> Path:
-    """A folder for PATH whose bubblewrap builds nothing.
-
-    The kernel counts nowhere what a process took whose namespace ends with it. The walls themselves take a few
-    milliseconds (docs/media.md).
-    """
-    folder.mkdir()
-    program = folder / "bwrap"
-    program.write_text("#!/bin/sh\nexit 1\n")
-    program.chmod(0o755)
-    return folder
