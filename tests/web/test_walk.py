@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.support.serving import PASSWORD, Api, Served
+from tests.support.serving import PASSWORD, Api, Served, eventually
 from tests.web.screen import Screen
 
 
@@ -60,8 +60,6 @@ def test_from_the_first_visit_to_the_mp3(
 
 
 def _runs(api: Api, filename: str, run: int) -> None:
-    from tests.support.serving import eventually
-
     def look() -> bool:
         jobs = api.call("GET", "/jobs").json()["jobs"]
         return any(job["filename"] == filename and job["run"] == run and job["state"] == "failed" for job in jobs)
@@ -82,3 +80,11 @@ def test_a_folder_is_dropped(screen: Screen, make: Callable[..., Path], tmp_path
         screen.ready(f"{name}.mp3")
     expect(screen.page.locator(".row")).to_have_count(4)
     expect(screen.page.locator("#trouble")).to_be_hidden()
+
+
+def test_a_folder_is_dropped_without_a_line(screen: Screen, tmp_path: Path) -> None:
+    """What reads folders is a part of the page by itself; if it does not come, the folder is not to blame."""
+    (tmp_path / "summer").mkdir()
+    screen.page.route("**/folders*.js", lambda route: route.abort())
+    screen.drop_paths(tmp_path / "summer")
+    expect(screen.page.get_by_role("alert").filter(has_text="could not be loaded")).to_be_visible()

@@ -73,8 +73,10 @@ export class Work {
     const entries = [...data.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
     if (!entries.some((entry) => entry.isDirectory)) return this.#add(files);
     say($("#trouble"), "");
+    const folders = await import("./folders.js").catch(() => null);
+    if (!folders) return say($("#trouble"), texts.reload);
     try {
-      const found = await (await import("./folders.js")).files(entries);
+      const found = await folders.files(entries);
       if (found.length) this.#add(found);
       else say($("#trouble"), texts.emptyFolder);
     } catch {
