@@ -1,8 +1,8 @@
 """A waveform beside the MP3: the lowest and highest sample of each hundredth of a second or so, for players to draw.
 
-ffmpeg writes the samples that go into an encoder to a second pipe, too (functions.convert.ffmpeg); of each window of
-them two bytes are kept. Windows divide frames, and runs begin with whole frames, so the windows of runs that are joined
-lie side by side as those of one run would. docs/media.md tells the format and the cost.
+ffmpeg writes the samples that go into an encoder to a second pipe, too (functions.convert.ffmpeg), of two channels
+their mean; of each window of them two bytes are kept. Windows divide frames, and runs begin with whole frames, so the
+windows of runs that are joined lie side by side as those of one run would. docs/media.md tells the format and the cost.
 """
 
 import os

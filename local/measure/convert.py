@@ -22,11 +22,9 @@ STRENGTHS: Final[Mapping[str, tuple[Options, list[str]]]] = {
     "V2": (Options(), ["-q:a", "2"]),
     "320k": (Options(bitrate=320), ["-b:a", "320k"]),
 }
-#: What a conversion may cost with tags and waveform, which every one has, as a share of what it may cost without them.
-_WHOLE: Final = 1.03
-_MOST_WALL: Final = Bound(round(0.60 * _WHOLE, 3))
-_MOST_CPU: Final = Bound(round(1.10 * _WHOLE, 3))
-_MOST_WALL_ALONE: Final = Bound(round(1.03 * _WHOLE, 3))
+_MOST_WALL: Final = Bound(0.60)
+_MOST_CPU: Final = Bound(1.10)
+_MOST_WALL_ALONE: Final = Bound(1.03)
 _MOST_MEBIBYTES: Final = Bound(150)
 _MOST_OF_MOVIEPY: Final = Bound(0.75)
 _MOST_COPY: Final = Bound(0.05)

@@ -10,9 +10,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from local.deploy import credentials, deploying, hostname, minikube, patience, prerequisites, runner
-from local.deploy.minikube import Minikube
-from local.deploy.rendering import Wanted
+from local.deploy import credentials, deploying, hostname, patience, prerequisites, runner
 from local.deploy.runner import DeployError, Document, Runner, condition
 
 NAMESPACE = "video2mp3"
@@ -330,56 +328,6 @@ def test_a_condition_of_yesterday_counts_for_nothing() -> None:
         assert condition(changed, "Ready")[0] == status
     assert condition({"metadata": {"generation": 2}, "status": {"conditions": [ready]}}, "Ready")[0] == "True"
     assert condition({"metadata": {"generation": 2}}, "Ready")[0] == "Unknown"
-
-
-def node(**labels: str) -> Document:
-    """One that runs containerd."""
-    runtime = {"nodeInfo": {"containerRuntimeVersion": "containerd://2.1.4"}}
-    return {"metadata": {"name": "a", "labels": labels}, "status": runtime}
-
-
-def test_a_minikube_is_known_by_its_nodes() -> None:
-    """Whatever its context is called, and none is taken for one because of that."""
-    found = minikube.find(Cluster(nodes=[node(**{"minikube.k8s.io/name": "mine"})]))
-    assert found == Minikube("mine", containerd=True)
-    assert minikube.find(Cluster(nodes=[node()])) is None
-
-
-class Building(Cluster):
-    """A minikube with these images, of whose builds one may come to nothing, as the program's exit code never tells."""
-
-    def __init__(self, *images: str, fails: str = "") -> None:
-        super().__init__()
-        self.images = set(images)
-        self._fails = fails
-
-    def _run(self, command: Sequence[str], _given: str | None, _why: Sequence[str]) -> str:
-        if "ls" in command:
-            return "".join(f"{image}\n" for image in self.images)
-        built = command[command.index("-t") + 1]
-        self.changes.append(tuple(command))
-        if built != self._fails:
-            self.images.add(built)
-        return ""
-
-
-@pytest.mark.parametrize(("containerd", "option"), [(True, "opt=target=convert"), (False, "target=convert")])
-def test_images_are_built_in_minikube(containerd: bool, option: str) -> None:
-    """Those that are missing, by the words that its builder knows."""
-    cluster = Building("dev.local/v-functions:1", "dev.local/v-gateway:1")
-    Minikube("mine", containerd=containerd).build(Wanted("minikube", "dev.local/v-", "1"), cluster)
-    [command] = cluster.changes
-    assert command[:4] == ("minikube", "-p", "mine", "image")
-    assert command[-2] == f"--build-opt={option}"
-    assert "dev.local/v-functions:1 is there already" in cluster.told.getvalue()
-
-
-def test_a_build_that_failed_ends_the_run() -> None:
-    """Although minikube says nothing of it: the image is not there."""
-    cluster = Building(fails="dev.local/v-convert:1")
-    with pytest.raises(DeployError, match=r"could not build dev\.local/v-convert:1\. To see why: minikube -p minikube"):
-        Minikube().build(Wanted("minikube", "dev.local/v-", "1"), cluster)
-    assert len(cluster.changes) == 2
 
 
 def test_one_context_for_all() -> None:
