@@ -1,5 +1,6 @@
 """Everything that a store of blobs holds, which no function ever asks for."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,14 @@ def keys(settings: Mapping[str, str]) -> list[str]:
     """
     if settings["BLOBS_URL"].startswith("file:"):
         folder = Path(unquote(urlsplit(settings["BLOBS_URL"]).path))
-        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        return keys_below(folder)
     return _objects(_bucket(settings))
+
+
+def keys_below(folder: Path) -> list[str]:
+    """The same of one directory, which may change meanwhile: `Path.rglob` fails where a folder vanishes under it."""
+    found = (Path(path, name) for path, _, names in os.walk(folder) for name in names)
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def empty(settings: Mapping[str, str]) -> None:

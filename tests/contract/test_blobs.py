@@ -22,7 +22,8 @@ from functions.common.blobs.directory import DirectoryBlobs
 from functions.common.blobs.gridfs import GridFsBlobs
 from functions.common.blobs.s3 import S3Blobs
 from functions.common.errors import BlobMissing, ServiceError, SettingError, StorageFull, Unavailable
-from tests.support.stores import Place, files_below, in_directory, in_held_directory, in_mongodb, in_s3
+from local.loadtest.stores import keys_below
+from tests.support.stores import Place, in_directory, in_held_directory, in_mongodb, in_s3
 
 ROOT: Final = Path(__file__).parents[2]
 KEY: Final = "mp3s/01890a5d-ac96-774b-bcce-b302099a8057/1"
@@ -422,7 +423,7 @@ def test_full_disk(tmp_path: Path) -> None:
         [sys.executable, "-W", "error", "-c", FULL, str(folder)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("3 507 True\n", "")
-    assert files_below(folder) == ["videos/job/1"]
+    assert keys_below(folder) == ["videos/job/1"]
 
 
 def test_a_file_in_the_place_of_the_directory(tmp_path: Path) -> None:
@@ -449,7 +450,7 @@ def test_an_unfinished_file_that_was_taken_away(tmp_path: Path) -> None:
         shutil.rmtree(folder / ".incoming")
         with pytest.raises((Unavailable, StorageFull)):
             writer.commit()
-    assert files_below(folder) == []
+    assert keys_below(folder) == []
 
 
 def test_unfinished_files_are_private(tmp_path: Path) -> None:
@@ -473,10 +474,10 @@ def test_sweep(tmp_path: Path) -> None:
         writer.commit()
     (folder / ".incoming" / "crashed").write_bytes(b"half")
     blobs.sweep()
-    assert files_below(folder) == [KEY]
+    assert keys_below(folder) == [KEY]
     with blobs.create(OTHER) as writer:
         writer.commit()
-    assert files_below(folder) == [KEY, OTHER]
+    assert keys_below(folder) == [KEY, OTHER]
 
 
 def test_an_empty_folder_goes(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from functions.common.blobs import Blobs
 from functions.common.blobs.directory import DirectoryBlobs
 from functions.common.blobs.gridfs import GridFsBlobs
 from functions.common.blobs.s3 import S3Blobs
+from local.loadtest.stores import keys_below
 from tests.support.held import HeldBlobs
 from tests.support.servers import url, urls
 
@@ -35,21 +36,16 @@ class Place:
     everything: Callable[[], list[str]]
 
 
-def files_below(folder: Path) -> list[str]:
-    """Every file of a directory store, those of unfinished blobs among them."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-
-
 @contextmanager
 def in_directory(folder: Path) -> Iterator[Place]:
     """A place in the file system."""
-    yield Place(lambda: DirectoryBlobs(folder), lambda: files_below(folder))
+    yield Place(lambda: DirectoryBlobs(folder), lambda: keys_below(folder))
 
 
 @contextmanager
 def in_held_directory(folder: Path) -> Iterator[Place]:
     """The same, through the store that a test can make hang."""
-    yield Place(lambda: HeldBlobs(DirectoryBlobs(folder)), lambda: files_below(folder))
+    yield Place(lambda: HeldBlobs(DirectoryBlobs(folder)), lambda: keys_below(folder))
 
 
 @dataclass(frozen=True)

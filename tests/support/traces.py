@@ -5,6 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from local.loadtest.stores import keys_below
+
 
 def rows(state: Path, query: str, *values: object) -> list[dict[str, Any]]:
     """The rows that a query finds in the state directory's database."""
@@ -21,4 +23,5 @@ def change(state: Path, statement: str, *values: object) -> int:
 
 def blobs(state: Path, folder: str = "") -> list[Path]:
     """Every file below the blobs' folder, half-written ones included."""
-    return sorted(path for path in (state / "blobs" / folder).rglob("*") if path.is_file())
+    below = state / "blobs" / folder
+    return [below / key for key in keys_below(below)]

@@ -19,6 +19,7 @@ from functions.common.tables import jobs as table
 from functions.common.tables import login_failures
 from functions.recover.overdue import Overdue
 from functions.recover.service import Recovery
+from local.loadtest.stores import keys_below
 
 OWNER = "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -63,7 +64,7 @@ class Rig:
 
     def stored(self) -> list[str]:
         """The keys of all blobs."""
-        return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
+        return keys_below(self.folder)
 
     def receiving(self) -> Job:
         """A job whose source is arriving."""
