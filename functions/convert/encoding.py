@@ -139,11 +139,24 @@ def _make(
     share: Share,
     *,
     encode_mp3s: bool = False,
+    alone: bool = False,
 ) -> _Written:
-    """Write an MP3."""
+    """Write an MP3.
+
+    Args:
+        source: see encode.
+        target: see encode.
+        settings: what shapes its frames.
+        limits: what an ffmpeg may use.
+        watching: makes of an encoder's report what follows it.
+        share: the processors.
+        encode_mp3s: whether a recording that is an MP3 already is encoded as any other.
+        alone: whether there is one encoder only.
+    """
     options = settings.options
     first = encoding(source, target.with_suffix(".0"), 0, None, settings)
     watch = watching(first.report)
+    written = None
     with _encoders(limits, watch) as start:
         start(first)
         header = first.wait_for_header()
@@ -151,26 +164,33 @@ def _make(
             return _Written(first)
         if encode_mp3s or not (first.report.is_mp3 and is_copyable(options)):
             runs = [first]
-            for number, frame in enumerate(_parts(watch.expected_seconds(), header, share), 1):
+            known = replace(settings, rate_hz=header.rate_hz, resampled=first.report.rate_hz != header.rate_hz)
+            for number, frame in enumerate([] if alone else _parts(watch.expected_seconds(), header, share), 1):
                 path = target.with_suffix(f".{number}")
-                runs.append(encoding(source, path, frame, None, replace(settings, rate_hz=header.rate_hz)))
+                runs.append(encoding(source, path, frame, None, known))
                 start(runs[-1])
             tag = read_tag(source, options, first.report, stop=watch.is_stopped)
-            return replace(_joined(runs, target, options, header, tag.data), omitted=tag.omitted)
+            written = replace(_joined(runs, target, options, header, tag.data), omitted=tag.omitted)
+    again = partial(_make, source, target, settings, limits, watching, share, encode_mp3s=True)
+    if written is not None:
+        if not any(run.is_misled() for run in written.runs):
+            return written
+        _log.info("the sound changes its format on the way: one encoder alone makes the MP3")
+        return again(alone=True)
     try:
         tag = read_tag(source, options, first.report, stop=watch.is_stopped)
         copied, seconds = copy(source, target, options, limits=limits, watch=watching(first.report), tag=tag.data)
         return _Written(copied, seconds, tag.omitted)
     except NotMpeg as error:
         _log.info("the sound is encoded although it is an MP3: %s", error)
-        return _make(source, target, settings, limits, watching, share, encode_mp3s=True)
+        return again()
 
 
 def _joined(runs: list[GrowingRun], target: Path, options: Options, header: Header, tag: bytes) -> _Written:
     try:
         last = join(runs, target, tag=tag, quality=quality(options))
     except Apart as apart:
-        return _Written(runs[apart.index])
+        last = runs[apart.index]
     samples = last.samples()
     used = tuple(runs[: runs.index(last) + 1])
     return _Written(last, None if samples is None else samples / header.rate_hz, runs=used)
@@ -181,7 +201,7 @@ def _draw(written: _Written, path: Path) -> Path | None:
     samples, header = written.run.samples(), written.run.header
     if not written.runs or samples is None or header is None:
         return None
-    waveform = joined(written.runs, header.rate_hz, samples)
+    waveform = joined(written.runs, header.rate_hz, samples, changes=written.run.report.changes)
     if waveform is None:
         _log.warning("the waveform could not be made")
         return None

@@ -5,6 +5,7 @@ codecs are whitelisted, so that playlists cannot name other files or hosts and n
 each flag stands here is told in docs/media.md.
 """
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -35,36 +36,47 @@ _NOTHING_ELSE: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
 #: What LAME takes, the best first: ffmpeg takes the first of those that are equally near.
 _RATES_HZ: Final = "44100|48000|32000|22050|24000|16000|11025|12000|8000"
 _LAYOUTS: Final = {None: "stereo|mono", 1: "mono", 2: "stereo"}
-#: Each frame of samples costs by itself, and decoders' own are of about a thousand; larger ones leave the cache.
-_LONGER_FRAMES: Final = "asetnsamples=n=4096:p=0"
 
 
-def encode_command(source: Path, options: Options, *, first_sample: int = 0, level: Level | None = None) -> Command:
+def encode_command(
+    source: Path,
+    options: Options,
+    *,
+    first_sample: int = 0,
+    resampled: bool = True,
+    level: Level | None = None,
+) -> Command:
     """The command that writes MP3 frames of the audio stream to standard output, and what they are made of aside.
+
+    That is the mean of the channels, as this machine's 16-bit integers.
 
     Args:
         source: the file.
         options: how to convert; the track by its number.
         first_sample: the sample of the MP3 to begin with.
+        resampled: False if the recording is known to have the MP3's sample rate.
         level: how the sound's level is changed.
     """
     scale = quality(options)
     strength = ["-b:a", f"{options.bitrate}k"] if scale is None else ["-q:a", str(scale)]
     codec = ["-c:a", "libmp3lame", "-reservoir", "0", *strength]
-    begin = f",atrim=start_sample={first_sample}" if first_sample else ""
-    drawn = replace(options, channels=1)
+    begin = [f"atrim=start_sample={first_sample}"] if first_sample else []
+    sound, mean = _sound(options), _sound(replace(options, channels=1), formats="s16")
     if level is None:
-        # Each from the decoder's frames: the filters in between cost less than handing on what comes of them.
+        # Each from the decoder's frames: the filters in between cost less than handing on what comes of them. What a
+        # sample becomes depends on others only where rate or level change; else what is left out need not be made.
         stream = ["-map", f"0:{_stream(options)}", "-af"]
-        frames = [*stream, _sound(options) + begin]
-        samples = [*stream, f"{_LONGER_FRAMES},{_sound(drawn, formats='u8')}{begin}"]
+        chains = [[sound, *begin], [mean, *begin]] if resampled else [[*begin, sound], [*begin, mean]]
+        frames, samples = ([*stream, ",".join(chain)] for chain in chains)
     else:
-        changed = f"[0:{_stream(options)}]{_sound(options)},{level.filters()},aformat=sample_fmts=fltp"
+        changed = f"[0:{_stream(options)}]{sound},{level.filters()},aformat=sample_fmts=fltp"
         # A filter that changes the format alone would be free to change the rate, too.
-        fixed = _sound(replace(drawn, sample_rate=level.rate_hz), formats="u8")
-        filters = f"{changed},asplit[a][b];[a]anull{begin}[frames];[b]{_LONGER_FRAMES},{fixed}{begin}[samples]"
-        frames, samples = ["-filter_complex", filters, "-map", "[frames]"], ["-map", "[samples]"]
-    raw = [*_NOTHING_ELSE, "-c:a", "pcm_s8", "-flush_packets", "0", "-f", "s8"]
+        fixed = _sound(replace(options, channels=1, sample_rate=level.rate_hz), formats="s16")
+        ends = f"[a]{','.join(['anull', *begin])}[frames];[b]{','.join([fixed, *begin])}[samples]"
+        frames = ["-filter_complex", f"{changed},asplit[a][b];{ends}", "-map", "[frames]"]
+        samples = ["-map", "[samples]"]
+    form = "s16le" if sys.byteorder == "little" else "s16be"
+    raw = [*_NOTHING_ELSE, "-c:a", f"pcm_{form}", "-flush_packets", "0", "-f", form]
     return Command(source, (*_frames_command(source, _window(options), frames, codec), *samples, *raw), aside=True)
 
 

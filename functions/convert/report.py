@@ -5,6 +5,7 @@ The lines are those of `-loglevel verbose`; their wording is the same from ffmpe
 
 import re
 import threading
+from collections import Counter
 from typing import Final
 
 # Every pattern begins where ffmpeg's own lines begin: a stranger's tags are printed behind four spaces and a name.
@@ -20,6 +21,10 @@ _READ: Final = re.compile(
 )
 _ENCODED: Final = re.compile(
     _PREFIX + r" {2}Output stream #0:0 \(audio\): \d{1,18} frames encoded \((\d{1,18}) samples\)"
+)
+#: The source of a filter graph is made, and with it the graph: ffmpeg makes it anew where the sound's format changes.
+_GRAPH: Final = re.compile(
+    r"\[(graph[^@\]]{1,60}) @ [^\]]{1,20}\] tb:\d{1,9}/\d{1,9} samplefmt:\w{1,9} samplerate:(\d{1,9}) "
 )
 _CUT_OFF: Final = re.compile(r"\[[^\]]{1,80}\] .{0,120}(?:File ended prematurely|partial file)")
 #: A tag that is kept (functions.convert.tags), of the file or of a stream; or the list of chapters.
@@ -52,6 +57,10 @@ class Report:
         self.is_described = False
         #: Index of the stream that is the cover, or None.
         self.cover: int | None = None
+        #: Sample rate of what is decoded, or None before there is anything.
+        self.rate_hz: int | None = None
+        #: How often the sound's format changed on the way, and the filters began to count anew.
+        self.changes = 0
         #: Samples of each channel that went into the encoder, or None before the end.
         self.encoded_samples: int | None = None
         #: Set once all is known that is known before the first frame.
@@ -60,6 +69,7 @@ class Report:
         #: The picture that came last, and whether one is known to be the front.
         self._picture: int | None = None
         self._front = False
+        self._graphs = Counter[str]()
 
     def read(self, line: str) -> None:
         """Take one line of standard error."""
@@ -67,6 +77,10 @@ class Report:
             self.opened.set()
         elif _CUT_OFF.match(line):
             self.cut_off = True
+        elif match := _GRAPH.match(line):
+            self._graphs[match[1]] += 1
+            self.changes = self._graphs[match[1]] - 1
+            self.rate_hz = int(match[2])
         self._read_dump(line)
         self._read_end(line)
 

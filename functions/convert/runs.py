@@ -30,6 +30,8 @@ class Settings:
     options: Options
     #: Sample rate of the MP3; a run that begins with the recording need not know it.
     rate_hz: int | None = None
+    #: False if the recording is known to have that rate, which spares work and changes nothing.
+    resampled: bool = True
     #: How the sound's level is changed, None for not at all.
     level: Level | None = None
 
@@ -61,7 +63,9 @@ def encoding(source: Path, target: Path, first_frame: int, frames: int | None, s
     if begins and settings.rate_hz is None:
         raise ValueError("a run that does not begin with the recording needs its sample rate")
     first_sample = begins * samples_per_frame(settings.rate_hz) if settings.rate_hz else 0
-    command = encode_command(source, settings.options, first_sample=first_sample, level=settings.level)
+    command = encode_command(
+        source, settings.options, first_sample=first_sample, resampled=settings.resampled, level=settings.level
+    )
     wanted = None if frames is None else frames + first_frame - begins + OVERLAP
     return GrowingRun(
         command,
@@ -140,7 +144,7 @@ class GrowingRun:
                 self.ended = run(
                     self._command,
                     limits=limits,
-                    stop=lambda: "enough" if self._is_enough() else stop(),
+                    stop=lambda: self._why_ended() or stop(),
                     out=out,
                     said=self.report.read,
                     aside=None if self.peaks is None else self.peaks.read,
@@ -168,6 +172,10 @@ class GrowingRun:
     def is_whole(self) -> bool:
         """Whether ffmpeg came to the recording's end."""
         return self.ended is not None and self.ended.is_whole
+
+    def is_misled(self) -> bool:
+        """Whether the sound's format has changed: what ffmpeg leaves out in front it leaves out again from there on."""
+        return bool(self._first_sample and self.report.changes)
 
     def close(self) -> None:
         """End ffmpeg, if it still works."""
@@ -209,6 +217,12 @@ class GrowingRun:
         with self._changed:
             self._changed.wait_for(lambda: self._size_bytes > size_bytes or self._over)
             return self._size_bytes > size_bytes
+
+    def _why_ended(self) -> str | None:
+        """Why no more frames are needed, None as long as they are."""
+        if self.is_misled():
+            return "misled"
+        return "enough" if self._is_enough() else None
 
     def _is_enough(self) -> bool:
         enough = self._closed or (self._wanted is not None and self.made >= self._wanted)

@@ -7,10 +7,11 @@ windows of runs that are joined lie side by side as those of one run would. docs
 
 import os
 import struct
+import sys
 import warnings
 from array import array
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import Final, Protocol
 
 from functions.convert.mpeg import Header, samples_per_frame
@@ -21,6 +22,9 @@ with warnings.catch_warnings():
     import audioop
 
 _READ_BYTES: Final = 256 * 1024
+_SAMPLE_BYTES: Final = 2
+#: Where a sample's upper byte lies, which is the sample in 8 bits.
+_UPPER: Final = _SAMPLE_BYTES - 1 if sys.byteorder == "little" else 0
 #: Up to here a frame is twice as long as above.
 _LOWEST_RATES_HZ: Final = 12_000
 #: A recording of a day or more has no waveform, so that memory has a bound: 21 MB.
@@ -53,10 +57,11 @@ class Peaks:
         #: Whether there are more than are kept.
         self.too_many = False
         self._most = most
-        self._window_bytes = 0
         #: What came before it was known how long a window is; ffmpeg tells within 32 KiB of MP3.
         self._early = bytearray()
-        self._buffer = bytearray(_READ_BYTES)
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        #: The buffer, by windows; none as long as it is not known how long they are.
+        self._windows: list[memoryview] = []
         #: How much of the buffer belongs to a window that is not complete.
         self._rest = 0
         self._ended = False
@@ -67,13 +72,16 @@ class Peaks:
 
     def begin(self, head: Header) -> None:
         """Learn of the first frame what the samples are; those that came before it are looked at now."""
-        self._window_bytes = window_samples(head.rate_hz)
-        with memoryview(self._early) as early:
-            whole = self._whole(len(early))
-            self._look(early[:whole])
-            self._rest = len(early) - whole
-            self._buffer[: self._rest] = early[whole:]
-        self._early.clear()
+        window_bytes = _SAMPLE_BYTES * window_samples(head.rate_hz)
+        begins = range(0, len(self._buffer) - window_bytes + 1, window_bytes)
+        self._windows = [self._buffer[begin : begin + window_bytes] for begin in begins]
+        early, at = self._early, 0
+        while at < len(early):
+            taken = early[at : at + len(self._buffer) - self._rest]
+            self._buffer[self._rest : self._rest + len(taken)] = taken
+            at += len(taken)
+            self._look(self._rest + len(taken), last=self._ended and at == len(early))
+        self._early = bytearray()
 
     def read(self, descriptor: int) -> int:
         """Read some of the samples that have come; how many bytes, 0 behind the last.
@@ -84,33 +92,29 @@ class Peaks:
         Raises:
             BlockingIOError: there are none right now.
         """
-        buffer = memoryview(self._buffer)
-        size_bytes = os.readv(descriptor, [buffer[self._rest :]])
+        size_bytes = os.readv(descriptor, [self._buffer[self._rest :]])
         self._ended = not size_bytes
-        if not self._window_bytes:
-            self._early += buffer[:size_bytes]
-            return size_bytes
-        end = self._rest + size_bytes
-        whole = self._whole(end)
-        self._look(buffer[:whole])
-        self._rest = end - whole
-        buffer[: self._rest] = buffer[whole:end]
+        if self._windows:
+            self._look(self._rest + size_bytes, last=self._ended)
+        else:
+            self._early += self._buffer[:size_bytes]
         return size_bytes
 
-    def _whole(self, size_bytes: int) -> int:
-        """How much of so many bytes is looked at now: whole windows, and the last one, which may be shorter."""
-        return size_bytes if self._ended else size_bytes - size_bytes % self._window_bytes
-
-    def _look(self, samples: memoryview) -> None:
-        if self.too_many:
-            return
-        minmax, step = audioop.minmax, self._window_bytes
-        both = (minmax(samples[at : at + step], 1) for at in range(0, len(samples), step))
-        # Integers are cut off downwards, so that the faintest noise would be -1.
-        self.pairs += array("b", chain.from_iterable(both)).tobytes().replace(b"\xff", b"\0")
+    def _look(self, end: int, *, last: bool) -> None:
+        """Look at the windows that the buffer holds up to somewhere; at the very last one also if it is shorter."""
+        count, self._rest = divmod(end, len(self._windows[0]))
+        rest = self._buffer[end - self._rest : end]
+        windows = self._windows[:count]
+        if last and self._rest >= _SAMPLE_BYTES:
+            windows.append(rest[: self._rest - self._rest % _SAMPLE_BYTES])
+        if not self.too_many:
+            peaks = array("h", chain.from_iterable(map(audioop.minmax, windows, repeat(_SAMPLE_BYTES)))).tobytes()
+            # Integers are cut off downwards, so that the faintest noise would be -1.
+            self.pairs += peaks[_UPPER::_SAMPLE_BYTES].replace(b"\xff", b"\0")
         if len(self) > self._most:
             self.too_many = True
             self.pairs.clear()
+        self._buffer[: self._rest] = rest
 
 
 class Drawn(Protocol):
@@ -127,13 +131,14 @@ class Drawn(Protocol):
         ...
 
 
-def joined(runs: Sequence[Drawn], rate_hz: int, samples: int) -> bytes | None:
+def joined(runs: Sequence[Drawn], rate_hz: int, samples: int, *, changes: int = 0) -> bytes | None:
     """The waveform of the recording that runs make together, None where any of it is missing.
 
     Args:
         runs: those that the MP3 is joined of, in order, all ended; the first begins with the recording.
         rate_hz: sample rate of the MP3.
         samples: samples of each channel in the recording.
+        changes: how often its format changed; an encoder loses less than a frame each time, which is drawn though.
     """
     length = -(-samples // window_samples(rate_hz))
     pairs = bytearray()
@@ -146,7 +151,8 @@ def joined(runs: Sequence[Drawn], rate_hz: int, samples: int) -> bytes | None:
         pairs += run.peaks.pairs[len(pairs) - 2 * begin : 2 * (end - begin)]
         if len(pairs) != 2 * end:
             return None
-    if length > MOST_WINDOWS or len(runs[-1].peaks or ()) != length - runs[-1].begins * windows_per_frame(rate_hz):
+    spare = len(runs[-1].peaks or ()) + runs[-1].begins * windows_per_frame(rate_hz) - length
+    if length > MOST_WINDOWS or not 0 <= spare <= changes * windows_per_frame(rate_hz):
         return None
     head = struct.pack(_HEAD, _VERSION, _EIGHT_BITS, rate_hz, window_samples(rate_hz), length, _ONE_CHANNEL)
     return head + pairs

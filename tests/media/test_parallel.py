@@ -8,6 +8,7 @@ import pytest
 from functions.common.options import Options
 from functions.convert.encoding import encode
 from functions.convert.processors import Processors
+from functions.convert.result import examine
 from functions.convert.watch import Bounds
 from tests.media.encode import encode as ffmpeg
 
@@ -51,3 +52,18 @@ def test_the_same_bytes(options: Options, recording: Path, tmp_path: Path) -> No
     whole = made(recording, tmp_path / "1", options, 1)
     for processors in (2, 3, 4):
         assert made(recording, tmp_path / str(processors), options, processors) == whole
+
+
+@pytest.mark.parametrize("change_seconds", [9, 72], ids="{} s".format)
+def test_a_change_of_format_on_the_way(change_seconds: int, recording: Path, tmp_path: Path) -> None:
+    """Where a broadcast goes from stereo to mono, behind the others' beginning or before it, nothing is left out."""
+    stereo = ffmpeg(tmp_path / "stereo.ac3", "-i", recording, "-t", str(change_seconds), "-b:a", "192k")
+    mono = ffmpeg(tmp_path / "mono.ac3", "-ss", str(change_seconds), "-i", recording, "-ac", "1", "-b:a", "192k")
+    source = tmp_path / "changing.ac3"
+    source.write_bytes(stereo.read_bytes() + mono.read_bytes())
+    whole = made(source, tmp_path / "1", Options(), 1)
+    length = examine(tmp_path / "1" / "result.mp3")
+    assert length is not None
+    assert length.duration_seconds == pytest.approx(SECONDS, abs=0.2)
+    for processors in (2, 4):
+        assert made(source, tmp_path / str(processors), Options(), processors) == whole

@@ -240,3 +240,17 @@ FRONT: Final = """\
 def test_covers(text: str, cover: int | None) -> None:
     """The first picture is the cover, or the first that is called the front."""
     assert report_of(text).cover == cover
+
+
+def test_a_change_of_format() -> None:
+    """Filters are made anew for it, each output's; its name and number tell them from each other's."""
+    report = Report()
+    lines = [line for line in OUTPUT.splitlines() if line.startswith("[graph")]
+    for number, line in enumerate((*lines, lines[0].replace("graph_0", "graph_1"))):
+        report.read(line)
+        assert (report.rate_hz, report.changes) == (48000, 0), number
+    report.read(lines[0].replace("48000", "44100").replace("0x55a6fae4bdc0", "0x55a6fae4b000"))
+    report.read(lines[0].replace("48000", "44100").replace("graph_0", "graph_1"))
+    assert (report.rate_hz, report.changes) == (44100, 1)
+    report.read("    title           : " + lines[0])
+    assert report.changes == 1
