@@ -95,6 +95,7 @@ def run(
     out: Callable[[bytes], None],
     said: Callable[[str], None],
     aside: Callable[[int], int] | None = None,
+    pause: Callable[[float], object] = time.sleep,
 ) -> Ended:
     """Run a command to its end, in the private folder of its source; call from the thread that outlives it.
 
@@ -106,6 +107,7 @@ def run(
         said: given each line of standard error, from another thread.
         aside: for a command that has a second output: reads some of what has come by the descriptor that it is given;
             how many bytes, 0 at the end. Raises BlockingIOError where there is nothing right now.
+        pause: waits for so many seconds, or fewer where `stop` may have something to say.
     """
     folder, arguments = command.source.parent, command.arguments
     with ExitStack() as opened, ExitStack() as theirs:
@@ -128,7 +130,7 @@ def run(
         theirs.close()
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         pipes.append(_Pipe(process.stdout.fileno(), _PIPE_BYTES, _reading(out)))
-        return _attend(process, pipes, limits, stop, said)
+        return _attend(process, pipes, limits, stop, said, pause)
 
 
 def _attend(
@@ -137,6 +139,7 @@ def _attend(
     limits: Limits,
     stop: Callable[[], str | None],
     said: Callable[[str], None],
+    pause: Callable[[float], object],
 ) -> Ended:
     """Read what a process writes and says until it ends or has to, and end it."""
     started = True
@@ -149,7 +152,7 @@ def _attend(
     reader = threading.Thread(target=_drain, args=(process.stderr, line), daemon=True)
     reader.start()
     try:
-        stopped = _follow(process, pipes, limits.deadline, stop)
+        stopped = _follow(process, pipes, limits.deadline, stop, pause)
     finally:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -184,10 +187,14 @@ def _reading(out: Callable[[bytes], None]) -> Callable[[int], int]:
 
 
 def _follow(
-    process: subprocess.Popen[bytes], pipes: Sequence[_Pipe], deadline: float | None, stop: Callable[[], str | None]
+    process: subprocess.Popen[bytes],
+    pipes: Sequence[_Pipe],
+    deadline: float | None,
+    stop: Callable[[], str | None],
+    pause: Callable[[float], object],
 ) -> str | None:
     """Read from pipes until the process ends or has to; return why it has to."""
-    began, pause = time.monotonic(), _PAUSE_SECONDS
+    began, seconds = time.monotonic(), _PAUSE_SECONDS
     with selectors.DefaultSelector() as selector:
         for pipe in pipes:
             os.set_blocking(pipe.descriptor, False)
@@ -205,8 +212,8 @@ def _follow(
             if fullest:
                 # Waking up for every piece costs a percent; but nobody shall wait for us, and short recordings have
                 # no time to wait.
-                pause = pause / 2 if fullest > 0.5 else min(_PAUSE_SECONDS, 2 * pause)
-                time.sleep(min(pause, (time.monotonic() - began) / 20))
+                seconds = seconds / 2 if fullest > 0.5 else min(_PAUSE_SECONDS, 2 * seconds)
+                pause(min(seconds, (time.monotonic() - began) / 20))
             reason = stop()
             if reason is not None:
                 return reason

@@ -114,7 +114,7 @@ class GrowingRun:
         self._first_sample = first_sample
         self._wanted = wanted
         self._size_bytes = 0
-        self._closed = False
+        self._closed = threading.Event()
         self._over = False
         self._changed = threading.Condition()
 
@@ -148,6 +148,7 @@ class GrowingRun:
                     out=out,
                     said=self.report.read,
                     aside=None if self.peaks is None else self.peaks.read,
+                    pause=self._closed.wait,
                 )
         finally:
             with self._changed:
@@ -179,7 +180,7 @@ class GrowingRun:
 
     def close(self) -> None:
         """End ffmpeg, if it still works."""
-        self._closed = True
+        self._closed.set()
 
     @property
     def reached(self) -> int:
@@ -225,7 +226,7 @@ class GrowingRun:
         return "enough" if self._is_enough() else None
 
     def _is_enough(self) -> bool:
-        enough = self._closed or (self._wanted is not None and self.made >= self._wanted)
+        enough = self._closed.is_set() or (self._wanted is not None and self.made >= self._wanted)
         return enough and self._is_drawn()
 
     def _is_drawn(self) -> bool:

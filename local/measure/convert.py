@@ -1,18 +1,22 @@
-"""Recordings of ten minutes and an hour: our convert function beside bare ffmpeg, MoviePy and pydub."""
+"""Recordings of ten minutes and an hour: our convert function beside bare ffmpeg, MoviePy and pydub.
+
+Ours is measured twice: making of a recording what bare ffmpeg makes of it, its sound, and making all that it makes for
+users, with the tag and the waveform.
+"""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from functions.common.options import Options
 from local.measure import peers
-from local.measure.figures import Bound, Figure, alone, compared, interleaved
+from local.measure.figures import Bound, Figure, Pair, alone, compared, interleaved
 from local.measure.media import Cost, bare, make_mp3_video, make_video
 from local.measure.processes import clean_environment, without_walls
 
@@ -26,6 +30,8 @@ _MOST_WALL: Final = Bound(0.60)
 _MOST_CPU: Final = Bound(1.10)
 _MOST_WALL_ALONE: Final = Bound(1.03)
 _MOST_MEBIBYTES: Final = Bound(150)
+#: What tag and waveform may add to each.
+_MOST_BESIDE_PLAIN: Final = Bound(1.03)
 _MOST_OF_MOVIEPY: Final = Bound(0.75)
 _MOST_COPY: Final = Bound(0.05)
 _MIB: Final = 1024 * 1024
@@ -43,7 +49,7 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
     lengths = {short: 20, long: 60} if quick else {short: 600, long: 3600}
     for path, seconds in lengths.items():
         say(f"making a recording of {seconds} s")
-        make_video(path, seconds=seconds)
+        make_video(path, seconds=seconds, title="A recording")
     bare(short, folder / "warm.mp3", ["-q:a", "2"])
     bench = _Bench(folder, quick=quick, say=say)
     figures = [
@@ -74,22 +80,30 @@ class _Bench:
         self._without_walls = without_walls(folder / "no-walls")
 
     def encoded(self, source: Path, name: str, strength: str, *, repeats: int) -> list[Figure]:
-        """On all processors, beside bare ffmpeg."""
-        pairs = self._pairs(source, name, strength, repeats, cpus=0)
+        """On all processors, beside bare ffmpeg, and with all that comes with the sound."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        wall = [(ours.wall_seconds, theirs.wall_seconds) for ours, theirs in pairs]
-        cpu = [(ours.cpu_seconds, theirs.cpu_seconds) for ours, theirs in pairs]
+        taken = self._taken(source, name, strength, repeats, cpus=0)
+        sound = [(sound, theirs) for sound, theirs, _ in taken]
+        more = [(ours, sound) for sound, _, ours in taken]
+        peaks = [ours.peak_bytes / _MIB for _, _, ours in taken]
         return [
-            compared(f"convert {name}: wall", "s", wall, _MOST_WALL if cores == 2 else None),
-            compared(f"convert {name}: CPU", "s", cpu, _MOST_CPU),
-            alone(f"convert {name}: memory", "MiB", [ours.peak_bytes / _MIB for ours, _ in pairs], _MOST_MEBIBYTES),
+            compared(f"convert {name}: wall", "s", list(map(_wall, sound)), _MOST_WALL if cores == 2 else None),
+            compared(f"convert {name}: CPU", "s", list(map(_cpu, sound)), _MOST_CPU),
+            compared("  tag and waveform beside it: wall", "s", list(map(_wall, more)), _MOST_BESIDE_PLAIN),
+            compared("  tag and waveform beside it: CPU", "s", list(map(_cpu, more)), _MOST_BESIDE_PLAIN),
+            alone("  tag and waveform: memory", "MiB", peaks, _MOST_MEBIBYTES),
         ]
 
     def on_one_processor(self, source: Path, name: str) -> list[Figure]:
         """With CONVERT_CPUS=1."""
-        pairs = self._pairs(source, f"{name}, one processor", "V2", 5, cpus=1)
-        wall = [(ours.wall_seconds, theirs.wall_seconds) for ours, theirs in pairs]
-        return [compared(f"convert {name}, one processor: wall", "s", wall, _MOST_WALL_ALONE)]
+        name = f"{name}, one processor"
+        taken = self._taken(source, name, "V2", 5, cpus=1)
+        wall = [_wall((sound, theirs)) for sound, theirs, _ in taken]
+        more = [_wall((ours, sound)) for sound, _, ours in taken]
+        return [
+            compared(f"convert {name}: wall", "s", wall, _MOST_WALL_ALONE),
+            compared("  tag and waveform beside it: wall", "s", more, _MOST_BESIDE_PLAIN),
+        ]
 
     def beside_peers(self, source: Path, name: str) -> list[Figure]:
         """Beside MoviePy and pydub, by their own default ways to an MP3."""
@@ -102,7 +116,7 @@ class _Bench:
                 lambda: self._ours(source, "128k", cpus=0),
                 partial(peers.cost, python, peer, source, self._folder / "peer.mp3"),
             ):
-                pairs.append((pair[0].cpu_seconds, pair[1].cpu_seconds))
+                pairs.append(_cpu(pair))
                 self._say(
                     f"{name} beside {peer}: {pair[0].cpu_seconds:.2f} s beside {pair[1].cpu_seconds:.2f} s of CPU"
                 )
@@ -121,31 +135,44 @@ class _Bench:
         ):
             pairs.append((ours, theirs))
             self._say(f"copying {name}: {ours.wall_seconds:.2f} s beside {theirs.wall_seconds:.2f} s of encoding")
-        wall = [(ours.wall_seconds, theirs.wall_seconds) for ours, theirs in pairs]
-        cpu = [(ours.cpu_seconds, theirs.cpu_seconds) for ours, theirs in pairs]
         return [
-            compared(f"copy {name} beside encoding it: wall", "s", wall, _MOST_COPY),
-            compared(f"copy {name} beside encoding it: CPU", "s", cpu, _MOST_COPY),
+            compared(f"copy {name} beside encoding it: wall", "s", list(map(_wall, pairs)), _MOST_COPY),
+            compared(f"copy {name} beside encoding it: CPU", "s", list(map(_cpu, pairs)), _MOST_COPY),
         ]
 
-    def _pairs(self, source: Path, name: str, strength: str, repeats: int, *, cpus: int) -> list[tuple[Cost, Cost]]:
-        pairs = []
-        for ours, theirs in interleaved(
+    def _taken(
+        self, source: Path, name: str, strength: str, repeats: int, *, cpus: int
+    ) -> list[tuple[Cost, Cost, Cost]]:
+        """What our sound alone takes, bare ffmpeg, and ours with all that comes with it."""
+        taken = []
+        for sound, theirs, ours in interleaved(
             1 if self._quick else repeats,
-            lambda: self._ours(source, strength, cpus=cpus),
+            lambda: self._ours(source, strength, "plain", cpus=cpus),
             lambda: bare(source, self._folder / "bare.mp3", STRENGTHS[strength][1]),
+            lambda: self._ours(source, strength, cpus=cpus),
         ):
-            pairs.append((ours, theirs))
-            self._say(f"{name}: {ours.wall_seconds:.2f} s beside {theirs.wall_seconds:.2f} s")
-        return pairs
+            taken.append((sound, theirs, ours))
+            each = (f"{cost.wall_seconds:.2f} s ({cost.cpu_seconds:.2f} s of CPU)" for cost in (sound, theirs, ours))
+            self._say(f"{name}: {' beside '.join(each)}")
+        return taken
 
-    def _ours(self, source: Path, strength: str, *, cpus: int) -> Cost:
+    def _ours(self, source: Path, strength: str, *how: str, cpus: int) -> Cost:
         directory = self._folder / "state"
         options = json.dumps(STRENGTHS[strength][0].as_dict())
-        command = [sys.executable, "-P", "-m", "local.measure.converting", str(source), str(directory), options]
+        command = [sys.executable, "-P", "-m", "local.measure.converting", str(source), str(directory), options, *how]
         env = clean_environment({**self._without_walls, "CONVERT_CPUS": str(cpus)})
         try:
             said = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=env).stdout
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         return Cost(**json.loads(said))
+
+
+def _wall(pair: Sequence[Cost]) -> Pair:
+    ours, theirs = pair
+    return ours.wall_seconds, theirs.wall_seconds
+
+
+def _cpu(pair: Sequence[Cost]) -> Pair:
+    ours, theirs = pair
+    return ours.cpu_seconds, theirs.cpu_seconds

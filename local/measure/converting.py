@@ -1,10 +1,12 @@
 """One conversion as the convert function does it, in a process of its own, so that its children are counted too.
 
-`python -m local.measure.converting SOURCE DIRECTORY OPTIONS` prints the cost of `Converter.handle` as JSON: from the
-event at hand to the reply, so claim, fetch, encode, check, store and mark. CONVERT_CPUS is heard.
+`python -m local.measure.converting SOURCE DIRECTORY OPTIONS [plain]` prints the cost of `Converter.handle` as JSON:
+from the event at hand to the reply, so claim, fetch, encode, check, store and mark. CONVERT_CPUS is heard. Plain is the
+sound alone, without tag, cover, chapters and waveform.
 """
 
 import json
+import logging
 import os
 import resource
 import sys
@@ -14,16 +16,21 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
+from unittest import mock
 
 import psutil
 
 from functions.common import events
+from functions.convert.ffmpeg import encode_command
+from functions.convert.process import Command
 from functions.convert.service import Converter, Terms
 from local.measure.home import Home
 
 #: Looking takes processor time itself, of which a closer look would take several percent.
 _LOOK_SECONDS: Final = 2.0
+#: Leaves out all that the recording says of itself.
+_NOTHING_SAID: Final = {"tags": "no", "cover": "no", "chapters": "no"}
 
 
 def main(source: Path, directory: Path, options: Mapping[str, object]) -> None:
@@ -53,6 +60,12 @@ def main(source: Path, directory: Path, options: Mapping[str, object]) -> None:
         raise RuntimeError(f"the conversion did not succeed: {reply}")
     cost = {"wall_seconds": wall, "cpu_seconds": own + children, "own_cpu_seconds": own, "peak_bytes": peak.size_bytes}
     sys.stdout.write(json.dumps(cost) + "\n")
+
+
+def _without_waveform(*arguments: Any, **how: Any) -> Command:
+    """The command that encodes, without its second output."""
+    command = encode_command(*arguments, **how)
+    return Command(command.source, command.arguments[: command.arguments.index("pipe:1") + 1])
 
 
 class _Peak:
@@ -92,4 +105,11 @@ def _cpu_seconds(who: int) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))
+    source, directory, options = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    if sys.argv[4:] == ["plain"]:
+        # It would say each time that there is no waveform.
+        logging.getLogger("functions.convert.encoding").setLevel(logging.ERROR)
+        with mock.patch("functions.convert.runs.encode_command", _without_waveform):
+            main(source, directory, {**options, **_NOTHING_SAID})
+    else:
+        main(source, directory, options)

@@ -86,15 +86,13 @@ def alone(name: str, unit: str, samples: Sequence[float], bound: Bound | None = 
     return Figure(name, unit, middle, None, middle, (min(samples), max(samples)), bound, len(samples))
 
 
-def interleaved(repeats: int, first: Callable[[], T], second: Callable[[], T]) -> Iterator[tuple[T, T]]:
-    """Measure two sides in turns, every other time the second one first; yield pairs as (first, second)."""
+def interleaved(repeats: int, *sides: Callable[[], T]) -> Iterator[tuple[T, ...]]:
+    """Measure sides in turns, every other time the last one first; yield what belongs together in the sides' order."""
     for repeat in range(repeats):
         if repeat % 2 == 0:
-            one = first()
-            yield one, second()
+            yield tuple(side() for side in sides)
         else:
-            other = second()
-            yield first(), other
+            yield tuple([side() for side in reversed(sides)][::-1])
 
 
 def table(figures: Sequence[Figure]) -> Table:

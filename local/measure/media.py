@@ -33,7 +33,7 @@ class Cost:
     peak_bytes: int = 0
 
 
-def make_video(path: Path, *, seconds: int) -> None:
+def make_video(path: Path, *, seconds: int, title: str = "") -> None:
     """Make an MP4 with H.264 of 64 x 64 pixels and stereo AAC that sounds about as busy as music."""
     original = path.with_suffix(".original.mp4")
     _ffmpeg(
@@ -41,7 +41,8 @@ def make_video(path: Path, *, seconds: int) -> None:
         *("-filter_complex", _MIX, "-map", "0:v", "-map", "[sound]", "-t", str(min(seconds, _ORIGINAL_SECONDS))),
         *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-b:a", "160k", str(original)),
     )
-    _ffmpeg("-stream_loop", "-1", "-i", str(original), "-t", str(seconds), "-c", "copy", str(path))
+    tags = ("-metadata", f"title={title}") if title else ()
+    _ffmpeg("-stream_loop", "-1", "-i", str(original), "-t", str(seconds), "-c", "copy", *tags, str(path))
     original.unlink()
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,13 +59,16 @@ def test_a_figure_that_stands_alone() -> None:
 
 
 def test_sides_take_turns() -> None:
-    """Each pair holds both sides in their places; which one ran first changes from pair to pair."""
+    """What belongs together holds every side in its place; which one ran first changes from time to time."""
     moments = itertools.count()
-    pairs = list(interleaved(3, lambda: ("ours", next(moments)), lambda: ("theirs", next(moments))))
-    assert pairs == [
-        (("ours", 0), ("theirs", 1)),
-        (("ours", 3), ("theirs", 2)),
-        (("ours", 4), ("theirs", 5)),
+
+    def side(name: str) -> Callable[[], tuple[str, int]]:
+        return lambda: (name, next(moments))
+
+    assert list(interleaved(3, side("ours"), side("plain"), side("theirs"))) == [
+        (("ours", 0), ("plain", 1), ("theirs", 2)),
+        (("ours", 5), ("plain", 4), ("theirs", 3)),
+        (("ours", 6), ("plain", 7), ("theirs", 8)),
     ]
 
 
