@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -52,12 +53,9 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
         make_video(path, seconds=seconds, title="A recording")
     bare(short, folder / "warm.mp3", ["-q:a", "2"])
     bench = _Bench(folder, quick=quick, say=say)
-    figures = [
-        figure
-        for path, seconds in lengths.items()
-        for strength in STRENGTHS
-        for figure in bench.encoded(path, f"{seconds} s {strength}", strength, repeats=7 if path == short else 3)
-    ]
+    figures = bench.at_once(short, f"{lengths[short]} s V2")
+    for path, seconds in lengths.items():
+        figures += bench.encoded(path, f"{seconds} s", repeats=7 if path == short else 3)
     figures += bench.on_one_processor(short, f"{lengths[short]} s V2")
     figures += bench.beside_peers(short, f"{lengths[short]} s 128k")
     figures += bench.copied(long, f"{lengths[long]} s")
@@ -79,25 +77,31 @@ class _Bench:
         self._say = say
         self._without_walls = without_walls(folder / "no-walls")
 
-    def encoded(self, source: Path, name: str, strength: str, *, repeats: int) -> list[Figure]:
+    def at_once(self, source: Path, name: str) -> list[Figure]:
+        """Two bare ffmpegs at once beside one after the other: what two processors take from each other here."""
+        targets = [self._folder / "one.mp3", self._folder / "other.mp3"]
+        make = partial(bare, source, strength=STRENGTHS["V2"][1])
+
+        def both(apply: Callable[[Callable[[Path], Cost], list[Path]], Iterable[Cost]]) -> float:
+            return sum(cost.cpu_seconds for cost in apply(make, targets))
+
+        with ThreadPoolExecutor(len(targets)) as pool:
+            pairs = list(interleaved(1 if self._quick else 5, lambda: both(pool.map), lambda: both(map)))
+        return [compared(f"two bare ffmpegs at once, {name}: CPU", "s", [(one, two) for one, two in pairs], None)]
+
+    def encoded(self, source: Path, name: str, *, repeats: int) -> list[Figure]:
         """On all processors, beside bare ffmpeg, and with all that comes with the sound."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        taken = self._taken(source, name, strength, repeats, cpus=0)
-        sound = [(sound, theirs) for sound, theirs, _ in taken]
-        more = [(ours, sound) for sound, _, ours in taken]
-        peaks = [ours.peak_bytes / _MIB for _, _, ours in taken]
-        return [
-            compared(f"convert {name}: wall", "s", list(map(_wall, sound)), _MOST_WALL if cores == 2 else None),
-            compared(f"convert {name}: CPU", "s", list(map(_cpu, sound)), _MOST_CPU),
-            compared("  tag and waveform beside it: wall", "s", list(map(_wall, more)), _MOST_BESIDE_PLAIN),
-            compared("  tag and waveform beside it: CPU", "s", list(map(_cpu, more)), _MOST_BESIDE_PLAIN),
-            alone("  tag and waveform: memory", "MiB", peaks, _MOST_MEBIBYTES),
-        ]
+        names = [f"{name} {strength}" for strength in STRENGTHS]
+        turns = [self._turns(source, *each, repeats, cpus=0) for each in zip(names, STRENGTHS, strict=True)]
+        # All strengths in turns, too: how much processors take from each other changes from minute to minute.
+        rounds = zip(*turns, strict=True)
+        taken = zip(names, zip(*rounds, strict=True), strict=True)
+        return [figure for name, costs in taken for figure in _figures(name, costs)]
 
     def on_one_processor(self, source: Path, name: str) -> list[Figure]:
         """With CONVERT_CPUS=1."""
         name = f"{name}, one processor"
-        taken = self._taken(source, name, "V2", 5, cpus=1)
+        taken = list(self._turns(source, name, "V2", 5, cpus=1))
         wall = [_wall((sound, theirs)) for sound, theirs, _ in taken]
         more = [_wall((ours, sound)) for sound, _, ours in taken]
         return [
@@ -140,21 +144,17 @@ class _Bench:
             compared(f"copy {name} beside encoding it: CPU", "s", list(map(_cpu, pairs)), _MOST_COPY),
         ]
 
-    def _taken(
-        self, source: Path, name: str, strength: str, repeats: int, *, cpus: int
-    ) -> list[tuple[Cost, Cost, Cost]]:
+    def _turns(self, source: Path, name: str, strength: str, repeats: int, *, cpus: int) -> Iterator[tuple[Cost, ...]]:
         """What our sound alone takes, bare ffmpeg, and ours with all that comes with it."""
-        taken = []
-        for sound, theirs, ours in interleaved(
+        for turn in interleaved(
             1 if self._quick else repeats,
             lambda: self._ours(source, strength, "plain", cpus=cpus),
             lambda: bare(source, self._folder / "bare.mp3", STRENGTHS[strength][1]),
             lambda: self._ours(source, strength, cpus=cpus),
         ):
-            taken.append((sound, theirs, ours))
-            each = (f"{cost.wall_seconds:.2f} s ({cost.cpu_seconds:.2f} s of CPU)" for cost in (sound, theirs, ours))
+            each = (f"{cost.wall_seconds:.2f} s ({cost.cpu_seconds:.2f} s of CPU)" for cost in turn)
             self._say(f"{name}: {' beside '.join(each)}")
-        return taken
+            yield turn
 
     def _ours(self, source: Path, strength: str, *how: str, cpus: int) -> Cost:
         directory = self._folder / "state"
@@ -166,6 +166,21 @@ class _Bench:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         return Cost(**json.loads(said))
+
+
+def _figures(name: str, taken: Sequence[Sequence[Cost]]) -> list[Figure]:
+    """Of the sound alone, bare ffmpeg, and the sound with all that comes with it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    sound = [(sound, theirs) for sound, theirs, _ in taken]
+    more = [(ours, sound) for sound, _, ours in taken]
+    peaks = [ours.peak_bytes / _MIB for _, _, ours in taken]
+    return [
+        compared(f"convert {name}: wall", "s", list(map(_wall, sound)), _MOST_WALL if cores == 2 else None),
+        compared(f"convert {name}: CPU", "s", list(map(_cpu, sound)), _MOST_CPU),
+        compared("  tag and waveform beside it: wall", "s", list(map(_wall, more)), _MOST_BESIDE_PLAIN),
+        compared("  tag and waveform beside it: CPU", "s", list(map(_cpu, more)), _MOST_BESIDE_PLAIN),
+        alone("  tag and waveform: memory", "MiB", peaks, _MOST_MEBIBYTES),
+    ]
 
 
 def _wall(pair: Sequence[Cost]) -> Pair:
