@@ -18,18 +18,17 @@ from functions.convert.sandbox import Limits, confined
 
 _LINE_BYTES: Final = 4096
 _LOOK_SECONDS: Final = 0.2
-#: What comes in a pause, several times over.
-_PIPE_BYTES: Final = 256 * 1024
-#: Samples come faster than MP3; that much an unprivileged user may have (pipe(7)).
+#: What comes in a pause, several times over; that much an unprivileged user may have (pipe(7)).
 _WIDE_PIPE_BYTES: Final = 1024 * 1024
 #: What a pipe holds at least where nobody may say so.
 _NARROW_PIPE_BYTES: Final = 16 * 1024
 #: Room for larger pieces is had from the system anew, page by page, for each.
 _READ_BYTES: Final = 64 * 1024
-_PAUSE_SECONDS: Final = 0.05
+_PAUSE_SECONDS: Final = 0.2
 #: ffmpeg 5.1 ends with 69 on some files whose whole audio it converted, so the result decides.
 PARTLY_FAILED: Final = 69
-#: How the words of those begin that start it (functions.convert.sandbox); a file's own words never stand in front.
+#: How the words of those begin that start it (functions.convert.sandbox), which come first; later lines a file may have
+#: made up, by a tag whose name is one.
 _STARTERS: Final = ("prlimit: ", "setpriv: ", "bwrap: ")
 
 
@@ -111,25 +110,23 @@ def run(
     """
     folder, arguments = command.source.parent, command.arguments
     with ExitStack() as opened, ExitStack() as theirs:
-        pipes, handed_on = list[_Pipe](), list[int]()
+        pipe, stdout = _wide_pipe(_reading(out), opened, theirs)
+        pipes, handed_on = [pipe], list[int]()
         if aside is not None:
-            ours, name, room_bytes = _wide_pipe(opened, theirs)
-            pipes.append(_Pipe(ours, room_bytes, aside))
+            pipe, name = _wide_pipe(aside, opened, theirs)
+            pipes.append(pipe)
             arguments, handed_on = (*arguments, f"pipe:{name}"), [name]
         process = subprocess.Popen(
             confined(arguments, command.source, limits),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             cwd=folder,
             env=_environment(folder),
             start_new_session=True,
-            pipesize=_PIPE_BYTES,
             pass_fds=handed_on,
         )
         theirs.close()
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        pipes.append(_Pipe(process.stdout.fileno(), _PIPE_BYTES, _reading(out)))
         return _attend(process, pipes, limits, stop, said, pause)
 
 
@@ -142,11 +139,11 @@ def _attend(
     pause: Callable[[float], object],
 ) -> Ended:
     """Read what a process writes and says until it ends or has to, and end it."""
-    started = True
+    first = ""
 
     def line(text: str) -> None:
-        nonlocal started
-        started = started and not text.startswith(_STARTERS)
+        nonlocal first
+        first = first or text
         said(text)
 
     reader = threading.Thread(target=_drain, args=(process.stderr, line), daemon=True)
@@ -158,22 +155,23 @@ def _attend(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         reader.join()
-        _close(process)
-    return Ended(process.returncode, stopped, started)
+        if process.stderr is not None:
+            process.stderr.close()
+    return Ended(process.returncode, stopped, not first.startswith(_STARTERS))
 
 
-def _wide_pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int, int]:
-    """Make a pipe that holds much, where that is allowed: the ends to read and to write, and how much it holds."""
-    read, write = os.pipe()
-    ours.callback(os.close, read)
+def _wide_pipe(read: Callable[[int], int], ours: ExitStack, theirs: ExitStack) -> tuple[_Pipe, int]:
+    """Make a pipe that holds much, where that is allowed; its end to write to comes beside it."""
+    end, write = os.pipe()
+    ours.callback(os.close, end)
     theirs.callback(os.close, write)
     room_bytes = _NARROW_PIPE_BYTES
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with suppress(OSError):
             # Beyond what all pipes of a user may hold it stays as it is.
-            fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, _WIDE_PIPE_BYTES)
-        room_bytes = fcntl.fcntl(read, fcntl.F_GETPIPE_SZ)
-    return read, write, room_bytes
+            fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _WIDE_PIPE_BYTES)
+        room_bytes = fcntl.fcntl(end, fcntl.F_GETPIPE_SZ)
+    return _Pipe(end, room_bytes, read), write
 
 
 def _reading(out: Callable[[bytes], None]) -> Callable[[int], int]:
@@ -260,12 +258,6 @@ def _drain(stream: IO[bytes] | None, said: Callable[[str], None]) -> None:
         if whole and ends:
             said(chunk.decode(errors="replace").rstrip())
         whole = ends
-
-
-def _close(process: subprocess.Popen[bytes]) -> None:
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            stream.close()
 
 
 def _environment(folder: Path) -> Mapping[str, str]:

@@ -8,10 +8,12 @@ import threading
 from collections import Counter
 from typing import Final
 
-# Every pattern begins where ffmpeg's own lines begin: a stranger's tags are printed behind four spaces and a name.
+# Every pattern begins where ffmpeg's own lines begin: a stranger's tags are printed behind four spaces and a name. By a
+# name that has several lines a file can say what it likes here, and deceives nobody but its owner.
 _PREFIX: Final = r"(?:\[[^\]]{1,80}\] )?"
 _DURATION: Final = re.compile(r" {2}Duration: (\d{2,9}):(\d\d):(\d\d(?:\.\d{1,6})?),")
 _STREAM: Final = r" {2}Stream #0:(\d{1,5})(?:\[0x[0-9a-f]{1,8}\])?(?:\(\w{1,16}\))?: "
+_ANY_STREAM: Final = re.compile(_STREAM)
 _AUDIO: Final = re.compile(_STREAM + "Audio: (.*)")
 _PICTURE: Final = re.compile(_STREAM + r"Video: .*\(attached pic\)")
 _FRONT: Final = re.compile(r" {6}comment *: Cover \(front\)")
@@ -27,8 +29,15 @@ _GRAPH: Final = re.compile(
     r"\[(graph[^@\]]{1,60}) @ [^\]]{1,20}\] tb:\d{1,9}/\d{1,9} samplefmt:\w{1,9} samplerate:(\d{1,9}) "
 )
 _CUT_OFF: Final = re.compile(r"\[[^\]]{1,80}\] .{0,120}(?:File ended prematurely|partial file)")
-#: A tag that is kept (functions.convert.tags), of the file or of a stream; or the list of chapters.
-_KNOWN: Final = re.compile(r" {4,6}(?:title|artist|album|date|comment|track) *: | {2}Chapters:", re.IGNORECASE)
+#: A tag that is kept (functions.convert.tags) of the file, and of a stream.
+_TEXT: Final = re.compile(r"( {4}| {6})(title|artist|album|date|comment|track) *: (.*)", re.IGNORECASE)
+_OF_FILE: Final = 4 * " "
+#: A tag's next line, or the list of chapters.
+_MORE: Final = re.compile(r" {20,22}: | {2}Chapters:")
+#: Lines of tags are cut off behind so many bytes.
+_TOLD_BYTES: Final = 255
+#: What ffmpeg shows in the place of what terminals should not be given.
+_HIDDEN: Final = "?"
 _MP3: Final = re.compile(r"mp3\b")
 #: Codec tags of protected audio: Common Encryption (ISO 23001-7) and Apple's FairPlay.
 _ENCRYPTED: Final = re.compile(r"\((?:enca|drms) /")
@@ -53,8 +62,10 @@ class Report:
         #: Packets that were demuxed and frames that were decoded of them, or None before the end.
         self.packets: int | None = None
         self.frames: int | None = None
-        #: Whether the file has tags or chapters that are worth reading.
-        self.is_described = False
+        #: Tags of the file and of our track that are kept, by their names in small letters; the file's go before.
+        self.texts: dict[str, str] = {}
+        #: Whether the file has more to say: chapters, or a text that is not told as it is.
+        self.has_more = False
         #: Index of the stream that is the cover, or None.
         self.cover: int | None = None
         #: Sample rate of what is decoded, or None before there is anything.
@@ -66,6 +77,8 @@ class Report:
         #: Set once all is known that is known before the first frame.
         self.opened = threading.Event()
         self._track = track
+        #: Whether what is told now is our track's.
+        self._is_ours = False
         #: The picture that came last, and whether one is known to be the front.
         self._picture: int | None = None
         self._front = False
@@ -91,12 +104,21 @@ class Report:
         if self.opened.is_set():
             return
         self._read_picture(line)
-        self.is_described = self.is_described or _KNOWN.match(line) is not None
+        self._read_text(line)
         if match := _AUDIO.match(line):
             self.tracks += 1
-            ours = self.tracks == self._track
+            ours = self._is_ours = self.tracks == self._track
             self.is_mp3 = self.is_mp3 or (ours and _MP3.match(match[2]) is not None)
             self.encrypted = self.encrypted or (ours and _ENCRYPTED.search(match[2]) is not None)
+        elif _ANY_STREAM.match(line):
+            self._is_ours = False
+
+    def _read_text(self, line: str) -> None:
+        if _MORE.match(line):
+            self.has_more = True
+        elif (match := _TEXT.match(line)) and (match[1] == _OF_FILE or self._is_ours):
+            self.texts.setdefault(match[2].lower(), match[3])
+            self.has_more = self.has_more or _HIDDEN in match[3] or len(match[3].encode()) >= _TOLD_BYTES
 
     def _read_picture(self, line: str) -> None:
         """The cover is the first picture, or the first one after it that is called the front."""

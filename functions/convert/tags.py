@@ -1,7 +1,8 @@
 """What the recording knew about itself, as the ID3 tag of the MP3.
 
-ffprobe reads the tags and chapters of every container; the listener gets of them what players show, cleaned, as
-ID3v2.3, which every player reads (id3.org/id3v2.3.0, id3.org/id3v2-chapters-1.0), with the cover as it is.
+ffmpeg reads the tags of every container and tells them in its log; chapters, and what the log does not tell as it is,
+ffprobe is asked for. The listener gets of them what players show, cleaned, as ID3v2.3, which every player reads
+(id3.org/id3v2.3.0, id3.org/id3v2-chapters-1.0), with the cover as it is.
 """
 
 import json
@@ -61,7 +62,7 @@ class Known:
 
 
 def read_tag(source: Path, options: Options, report: Report, *, stop: Callable[[], bool]) -> Tag:
-    """Make the MP3's tag; nobody is asked where the encoder's log shows nothing to tell.
+    """Make the MP3's tag; nobody is asked where the encoder's log tells all.
 
     Args:
         source: the file, in the private folder that ffmpeg works in.
@@ -73,7 +74,8 @@ def read_tag(source: Path, options: Options, report: Report, *, stop: Callable[[
         Stopped: `stop` said so.
         Unavailable: a program of ffmpeg's could not be started.
     """
-    known = read_known(source, options, stop=stop) if report.is_described else Known({}, [])
+    wanted = options.tags is not False or options.chapters is not False
+    known = read_known(source, options, stop=stop) if wanted and report.has_more else Known(report.texts, [])
     pictured = report.cover is not None and options.cover is not False
     cover = read_cover(source, report.cover or 0, stop=stop) if pictured else None
     tag = id3_tag(known, cover, options)

@@ -49,6 +49,16 @@ def lying_tag(path: Path) -> None:
     path.write_bytes(clip_bytes(muxer="matroska").replace(b"00:00:02.0", b"09:00:02.0"))
 
 
+def speaking_tag(path: Path) -> None:
+    """Write a Matroska clip with a tag whose name has several lines, as ffmpeg and those who start it write them."""
+    name = "\n".join(
+        ("x", "bwrap: no", "prlimit: no", "  Duration: 09:00:00.00, a", "  Stream #0:9: Audio: mp3 (enca / 0x0)", "y")
+    )
+    stands_for = "X" * len(name)
+    matroska = clip_bytes(muxer="matroska", more=("-metadata", f"{stands_for}=z"))
+    path.write_bytes(matroska.replace(stands_for.encode(), name.encode()))
+
+
 def lying_flash(path: Path) -> None:
     """Write an FLV whose onMetaData claims ten hours."""
     path.write_bytes(overwrite_after(clip_bytes(muxer="flv"), b"duration\0", ">d", values=(36000.0,)))
@@ -107,6 +117,7 @@ LIES: tuple[Sample, ...] = (
     # ffprobe shows no duration for a Matroska stream; whether the track's own tag counts as its declared
     # duration is for the product to say: succeeded in two seconds, or truncated.
     sample("lie_tag_nine_hours.mkv", lying_tag, EITHER),
+    sample("lie_log_lines.mkv", speaking_tag, EITHER, reason="unreadable"),
     # Tables. ffmpeg either stops at them or reads no sample where the header promised two seconds, which is
     # both no_audio and truncated; other versions may draw the line elsewhere.
     _mp4("lie_mdhd_timescale.mp4", (*TRACK, b"mdia", b"mdhd"), put(12, ">I", 0), EITHER),

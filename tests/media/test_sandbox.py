@@ -67,6 +67,12 @@ def test_it_sees_no_other_file(source: Path, path: str) -> None:
     assert (ended.exit_code, words) == (1, "")
 
 
+@pytest.mark.parametrize(("words", "started"), [("bwrap: no room", False), ("Input #0\nbwrap: no room", True)])
+def test_who_says_that_it_cannot_be_started(source: Path, words: str, started: bool) -> None:
+    """Whoever starts it says so in the first line; in a later one a file may."""
+    assert shell(f"echo '{words}' >&2", source)[0] == Ended(0, None, started)
+
+
 @pytest.mark.parametrize("name", ["source", "new"])
 def test_it_writes_nowhere(source: Path, name: str) -> None:
     """Its source stays as it is, and nothing new comes of it."""

@@ -242,6 +242,41 @@ def test_covers(text: str, cover: int | None) -> None:
     assert report_of(text).cover == cover
 
 
+SAID: Final = """\
+  Metadata:
+    TITLE           : Blue
+    encoder         : Lavf59.27.100
+"""
+
+
+def test_what_a_file_says_of_itself() -> None:
+    """The file's words, and those of the track that is converted where the file has none; never another stream's."""
+    said = "    Metadata:\n      title           : {0}\n      artist          : {0}\n"
+    tracks = "".join(AUDIO + said.format(track) for track in ("one", "two", "three"))
+    text = DUMP + said.format("pictures") + SAID + tracks + PICTURE + said.format("cover") + OUTPUT
+    report = Report(track=2)
+    for line in text.splitlines():
+        report.read(line)
+    assert (report.texts, report.has_more) == ({"title": "Blue", "artist": "two"}, False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    comment         : one\n                    : two",
+        "    title           : a?b",
+        "    title           : " + "x" * 255,
+        "    title           : " + "x" * 253 + "\ufffd",
+        "  Chapters:\n    Chapter #0:0: start 0.000000, end 1.000000",
+    ],
+    ids=["lines", "hidden", "long", "cut off", "chapters"],
+)
+def test_what_the_log_does_not_tell(line: str) -> None:
+    """Further lines, characters that are not shown, what is cut off, chapters."""
+    assert report_of(SAID + line).has_more
+    assert not report_of(SAID + "  Duration: 00:00:01.00\n" + AUDIO + OUTPUT + line).has_more
+
+
 def test_a_change_of_format() -> None:
     """Filters are made anew for it, each output's; its name and number tell them from each other's."""
     report = Report()

@@ -10,7 +10,10 @@ import pytest
 from mutagen.id3 import ID3
 
 from functions.common.options import Options
-from functions.convert.tags import Chapter, Known, Tag, id3_tag, read_known
+from functions.convert.report import Report
+from functions.convert.runs import Settings, encoding
+from functions.convert.sandbox import Limits
+from functions.convert.tags import Chapter, Known, Tag, id3_tag, read_known, read_tag
 from tests.media.encode import AAC, encode, sound
 
 #: Three chapters of two seconds each.
@@ -194,6 +197,51 @@ def test_what_cannot_be_read(said: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert read_known(source, Options(), stop=lambda: False) is None
 
 
+def heard(source: Path) -> Report:
+    """What an encoder's log tells of a recording."""
+    run = encoding(source, source.with_suffix(".frames"), 0, None, Settings(Options()))
+    run.work(Limits(None), stop=lambda: None, made=lambda _run, _frames: None)
+    return run.report
+
+
+@pytest.mark.parametrize(
+    ("title", "is_told"),
+    [
+        ("Zoë \U0001f3ac: <i>; # = \\", True),
+        ("tab\tand \x7f", True),
+        ("\u202e" * 84, True),
+        ("What?", False),
+        ("a\x1bb", False),
+        ("two\nlines", False),
+        ("\u202e" * 85, False),
+        ("xy" + "\u202e" * 85, False),
+    ],
+)
+@pytest.mark.parametrize("place", ["file.mp4", "file.mkv", "file.flac", "track.ogg"])
+def test_the_log_tells_what_ffprobe_tells(place: str, title: str, is_told: bool, tmp_path: Path) -> None:
+    """What the log does not tell as it is, ffprobe is asked for; all else costs no further process."""
+    tag = "-metadata" if place.startswith("file") else "-metadata:s:a:0"
+    source = encode(tmp_path / place, *sound(), tag, f"title={title}", tag, "artist=Zoë Example")
+    report = heard(source)
+    assert report.has_more is not is_told
+    known = read_known(source, Options(), stop=lambda: False)
+    assert known is not None
+    assert known.texts["title"] == title
+    assert read_tag(source, Options(), report, stop=lambda: False) == id3_tag(known, None, Options())
+    if is_told:
+        assert {name: known.texts[name] for name in ("title", "artist")} == report.texts
+
+
+def test_nobody_is_asked_for_what_is_not_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without tags and chapters there is nothing to ask for."""
+    source = stand_in(tmp_path, json.dumps({"format": {"tags": {"title": "Blue"}}}), monkeypatch)
+    report = Report()
+    report.has_more = True
+    assert read_tag(source, Options(), report, stop=lambda: False).data
+    (tmp_path / "ffprobe").write_text("no program")
+    assert read_tag(source, Options(tags=False, chapters=False), report, stop=lambda: False) == Tag()
+
+
 def test_the_files_words_go_before_the_tracks(tmp_path: Path) -> None:
     """The track's own are heard where the file has none; names are the same in capitals."""
     own = ("-metadata:s:a:0", "title=the track", "-metadata:s:a:0", "ARTIST=the track")
@@ -201,3 +249,4 @@ def test_the_files_words_go_before_the_tracks(tmp_path: Path) -> None:
     known = read_known(source, Options(), stop=lambda: False)
     assert known is not None
     assert (known.texts["title"], known.texts["artist"]) == ("the file", "the track")
+    assert heard(source).texts == {"title": "the file", "artist": "the track"}
