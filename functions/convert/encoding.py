@@ -167,6 +167,7 @@ def _make(
             known = replace(settings, rate_hz=header.rate_hz, resampled=first.report.rate_hz != header.rate_hz)
             for number, frame in enumerate([] if alone else _parts(watch.expected_seconds(), header, share), 1):
                 path = target.with_suffix(f".{number}")
+                runs[-1].until = frame
                 runs.append(encoding(source, path, frame, None, known))
                 start(runs[-1])
             tag = read_tag(source, options, first.report, stop=watch.is_stopped)

@@ -94,7 +94,7 @@ def run(
     out: Callable[[bytes], None],
     said: Callable[[str], None],
     aside: Callable[[int], int] | None = None,
-    pause: Callable[[float], object] = time.sleep,
+    pauses: "Pauses | None" = None,
 ) -> Ended:
     """Run a command to its end, in the private folder of its source; call from the thread that outlives it.
 
@@ -106,7 +106,7 @@ def run(
         said: given each line of standard error, from another thread.
         aside: for a command that has a second output: reads some of what has come by the descriptor that it is given;
             how many bytes, 0 at the end. Raises BlockingIOError where there is nothing right now.
-        pause: waits for so many seconds, or fewer where `stop` may have something to say.
+        pauses: taken between looks at the pipes; ended where `stop` may have something to say.
     """
     folder, arguments = command.source.parent, command.arguments
     with ExitStack() as opened, ExitStack() as theirs:
@@ -127,7 +127,33 @@ def run(
             pass_fds=handed_on,
         )
         theirs.close()
-        return _attend(process, pipes, limits, stop, said, pause)
+        return _attend(process, pipes, limits, stop, said, pauses or Pauses())
+
+
+class Pauses:
+    """Pauses between looks at what a program writes: waking up for every piece would cost a percent.
+
+    Args:
+        most_seconds: how long one may be right now.
+    """
+
+    def __init__(self, most_seconds: Callable[[], float] = lambda: _PAUSE_SECONDS) -> None:
+        self._most_seconds = most_seconds
+        self._seconds = _PAUSE_SECONDS
+        self._over = threading.Event()
+
+    def take(self, fullest: float) -> None:
+        """Pause for a while, but so that the program need not wait for us.
+
+        Args:
+            fullest: share of the fullest pipe that was found full.
+        """
+        self._seconds = self._seconds / 2 if fullest > 0.5 else min(_PAUSE_SECONDS, 2 * self._seconds)
+        self._over.wait(min(self._seconds, self._most_seconds()))
+
+    def end(self) -> None:
+        """Take none any more; the one that is being taken ends, too."""
+        self._over.set()
 
 
 def _attend(
@@ -136,7 +162,7 @@ def _attend(
     limits: Limits,
     stop: Callable[[], str | None],
     said: Callable[[str], None],
-    pause: Callable[[float], object],
+    pauses: Pauses,
 ) -> Ended:
     """Read what a process writes and says until it ends or has to, and end it."""
     first = ""
@@ -146,10 +172,15 @@ def _attend(
         first = first or text
         said(text)
 
-    reader = threading.Thread(target=_drain, args=(process.stderr, line), daemon=True)
+    def drain() -> None:
+        _drain(process.stderr, line)
+        # Whoever falls silent is at its end.
+        pauses.end()
+
+    reader = threading.Thread(target=drain, daemon=True)
     reader.start()
     try:
-        stopped = _follow(process, pipes, limits.deadline, stop, pause)
+        stopped = _follow(process, pipes, limits.deadline, stop, pauses)
     finally:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -189,10 +220,9 @@ def _follow(
     pipes: Sequence[_Pipe],
     deadline: float | None,
     stop: Callable[[], str | None],
-    pause: Callable[[float], object],
+    pauses: Pauses,
 ) -> str | None:
     """Read from pipes until the process ends or has to; return why it has to."""
-    began, seconds = time.monotonic(), _PAUSE_SECONDS
     with selectors.DefaultSelector() as selector:
         for pipe in pipes:
             os.set_blocking(pipe.descriptor, False)
@@ -208,10 +238,7 @@ def _follow(
                 process.wait(None if deadline is None else max(1.0, deadline - time.monotonic()))
                 return None
             if fullest:
-                # Waking up for every piece costs a percent; but nobody shall wait for us, and short recordings have
-                # no time to wait.
-                seconds = seconds / 2 if fullest > 0.5 else min(_PAUSE_SECONDS, 2 * seconds)
-                pause(min(seconds, (time.monotonic() - began) / 20))
+                pauses.take(fullest)
             reason = stop()
             if reason is not None:
                 return reason

@@ -1,6 +1,8 @@
 """One run: the frames of a part of a recording, made by one ffmpeg and readable while it works."""
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from functions.convert.ffmpeg import encode_command, track_number
 from functions.convert.joining import OVERLAP, WARM_UP
 from functions.convert.level import Level
 from functions.convert.mpeg import Header, Splitter, header, samples_per_frame
-from functions.convert.process import Command, Ended, run
+from functions.convert.process import Command, Ended, Pauses, run
 from functions.convert.report import Report
 from functions.convert.sandbox import Limits
 from functions.convert.waveform import Peaks, windows_per_frame
@@ -19,6 +21,7 @@ from functions.convert.waveform import Peaks, windows_per_frame
 _READ_BYTES: Final = 256 * 1024
 #: Whoever reads a run is woken for that much at least: each time costs, and sooner it needs nothing.
 _WAKE_BYTES: Final = 32 * 1024
+_LEAST_PAUSE_SECONDS: Final = 0.01
 #: No line of the log comes later than that.
 _DUMP_SECONDS: Final = 5.0
 
@@ -107,6 +110,8 @@ class GrowingRun:
         self.header: Header | None = None
         #: Frames that have come.
         self.made = 0
+        #: Number of the frame behind which it is likely to be closed, None where nobody else goes on there.
+        self.until: int | None = None
         #: Of the samples that come aside, from those of the very first frame on; None where none do.
         self.peaks = Peaks() if command.aside else None
         self._command = command
@@ -114,7 +119,10 @@ class GrowingRun:
         self._first_sample = first_sample
         self._wanted = wanted
         self._size_bytes = 0
-        self._closed = threading.Event()
+        self._closed = False
+        #: When the first frame came, by time.monotonic.
+        self._began = 0.0
+        self._pauses = Pauses(self._most_seconds)
         self._over = False
         self._changed = threading.Condition()
 
@@ -148,7 +156,7 @@ class GrowingRun:
                     out=out,
                     said=self.report.read,
                     aside=None if self.peaks is None else self.peaks.read,
-                    pause=self._closed.wait,
+                    pauses=self._pauses,
                 )
         finally:
             with self._changed:
@@ -180,7 +188,8 @@ class GrowingRun:
 
     def close(self) -> None:
         """End ffmpeg, if it still works."""
-        self._closed.set()
+        self._closed = True
+        self._pauses.end()
 
     @property
     def reached(self) -> int:
@@ -208,11 +217,19 @@ class GrowingRun:
         with self._changed:
             if self.header is None:
                 self.header = header(frames)
+                self._began = time.monotonic()
                 if self.peaks is not None:
                     self.peaks.begin(self.header)
             self.made += count
             self._size_bytes = stream.tell()
             self._changed.notify_all()
+
+    def _most_seconds(self) -> float:
+        """How long it may pause: what ffmpeg makes behind the end is for nothing."""
+        if self.until is None or not self.made:
+            return math.inf
+        seconds_per_frame = (time.monotonic() - self._began) / self.made
+        return max(_LEAST_PAUSE_SECONDS, (self.until - self.reached) * seconds_per_frame)
 
     def _wait_for_more_than(self, size_bytes: int) -> bool:
         with self._changed:
@@ -226,7 +243,7 @@ class GrowingRun:
         return "enough" if self._is_enough() else None
 
     def _is_enough(self) -> bool:
-        enough = self._closed.is_set() or (self._wanted is not None and self.made >= self._wanted)
+        enough = self._closed or (self._wanted is not None and self.made >= self._wanted)
         return enough and self._is_drawn()
 
     def _is_drawn(self) -> bool:
