@@ -55,7 +55,7 @@ def measure(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Fi
     bench = _Bench(folder, quick=quick, say=say)
     figures = bench.at_once(short, f"{lengths[short]} s V2")
     for path, seconds in lengths.items():
-        figures += bench.encoded(path, f"{seconds} s", repeats=7 if path == short else 3)
+        figures += bench.encoded(path, f"{seconds} s", repeats=11 if path == short else 3)
     figures += bench.on_one_processor(short, f"{lengths[short]} s V2")
     figures += bench.beside_peers(short, f"{lengths[short]} s 128k")
     figures += bench.copied(long, f"{lengths[long]} s")
@@ -102,8 +102,8 @@ class _Bench:
         """With CONVERT_CPUS=1."""
         name = f"{name}, one processor"
         taken = list(self._turns(source, name, "V2", 5, cpus=1))
-        wall = [_wall((sound, theirs)) for sound, theirs, _ in taken]
-        more = [_wall((ours, sound)) for sound, _, ours in taken]
+        wall = [_wall((sound, theirs)) for theirs, sound, _ in taken]
+        more = [_wall((ours, sound)) for _, sound, ours in taken]
         return [
             compared(f"convert {name}: wall", "s", wall, _MOST_WALL_ALONE),
             compared("  tag and waveform beside it: wall", "s", more, _MOST_BESIDE_PLAIN),
@@ -145,11 +145,11 @@ class _Bench:
         ]
 
     def _turns(self, source: Path, name: str, strength: str, repeats: int, *, cpus: int) -> Iterator[tuple[Cost, ...]]:
-        """What our sound alone takes, bare ffmpeg, and ours with all that comes with it."""
+        """What bare ffmpeg takes, our sound alone, and ours with all that comes with it: each beside its peer."""
         for turn in interleaved(
             1 if self._quick else repeats,
-            lambda: self._ours(source, strength, "plain", cpus=cpus),
             lambda: bare(source, self._folder / "bare.mp3", STRENGTHS[strength][1]),
+            lambda: self._ours(source, strength, "plain", cpus=cpus),
             lambda: self._ours(source, strength, cpus=cpus),
         ):
             each = (f"{cost.wall_seconds:.2f} s ({cost.cpu_seconds:.2f} s of CPU)" for cost in turn)
@@ -169,10 +169,10 @@ class _Bench:
 
 
 def _figures(name: str, taken: Sequence[Sequence[Cost]]) -> list[Figure]:
-    """Of the sound alone, bare ffmpeg, and the sound with all that comes with it."""
+    """Of bare ffmpeg, the sound alone, and the sound with all that comes with it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    sound = [(sound, theirs) for sound, theirs, _ in taken]
-    more = [(ours, sound) for sound, _, ours in taken]
+    sound = [(sound, theirs) for theirs, sound, _ in taken]
+    more = [(ours, sound) for _, sound, ours in taken]
     peaks = [ours.peak_bytes / _MIB for _, _, ours in taken]
     return [
         compared(f"convert {name}: wall", "s", list(map(_wall, sound)), _MOST_WALL if cores == 2 else None),
