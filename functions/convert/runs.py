@@ -110,8 +110,8 @@ class GrowingRun:
         self.header: Header | None = None
         #: Frames that have come.
         self.made = 0
-        #: Number of the frame behind which it is likely to be closed, None where nobody else goes on there.
-        self.until: int | None = None
+        #: Number of the frame at which it is likely to be ended, None for the recording's end.
+        self.until = None if wanted is None else self.begins + wanted
         #: Of the samples that come aside, from those of the very first frame on; None where none do.
         self.peaks = Peaks() if command.aside else None
         self._command = command

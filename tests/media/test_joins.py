@@ -145,7 +145,8 @@ def test_joined_runs_are_the_whole(folder: Path, example: Example) -> None:
 
 def test_runs_that_travel(folder: Path) -> None:
     """Each run may be made elsewhere: its bytes, and how long the recording is, are all that joining needs."""
-    pieces = tuple(Piece("noise", 120, 0, 1 + number, 3_000) for number in range(3))
+    # The recording goes on for long where the second run has enough.
+    pieces = tuple(Piece("noise", 120, 0, 1 + number, 3_000) for number in range(20))
     example = Example(32_000, 2, pieces, (147, 245), (), Options(bitrate=96))
     source = folder / "source.wav"
     record(example, source)
@@ -156,7 +157,7 @@ def test_runs_that_travel(folder: Path) -> None:
         path = folder / f"stored-{first}"
         path.write_bytes((folder / "made").read_bytes())
         stored.append(StoredRun(path, first, made.samples()))
-    assert [run.recording_samples for run in stored] == [None, None, 360 * 1152]
+    assert [run.recording_samples for run in stored] == [None, None, 20 * 120 * 1152]
     whole = encoded(source, 0, example)
     join([whole], folder / "whole.mp3", tag=b"", quality=None)
     assert join(stored, folder / "joined.mp3", tag=b"", quality=None) is stored[-1]
