@@ -57,7 +57,7 @@ class _Written:
     #: How many seconds of sound are in it, None if that is not known.
     seconds: float | None = None
     omitted: tuple[str, ...] = ()
-    #: What it was joined of; none if it was copied.
+    #: What it was made of; none if it was copied.
     runs: tuple[GrowingRun, ...] = ()
 
 
@@ -113,7 +113,8 @@ def _checked(
     progress: Callable[[int], None],
 ) -> Made:
     watch = partial(Watch, source, options, bounds, stop=stop, progress=progress)
-    written = _make(source, target, Settings(options, level=level), Limits(bounds.deadline), watch, share)
+    settings, limits = Settings(options, level=level), Limits(bounds.deadline)
+    written = _make(source, target, settings, limits=limits, watching=watch, share=share)
     run = written.run
     if run.ended is None:
         raise Unavailable("ffmpeg could not be run.")
@@ -134,12 +135,11 @@ def _make(
     source: Path,
     target: Path,
     settings: Settings,
+    *,
     limits: Limits,
     watching: Callable[[Report], Watch],
     share: Share,
-    *,
     encode_mp3s: bool = False,
-    alone: bool = False,
 ) -> _Written:
     """Write an MP3.
 
@@ -151,7 +151,6 @@ def _make(
         watching: makes of an encoder's report what follows it.
         share: the processors.
         encode_mp3s: whether a recording that is an MP3 already is encoded as any other.
-        alone: whether there is one encoder only.
     """
     options = settings.options
     first = encoding(source, target.with_suffix(".0"), 0, None, settings)
@@ -161,30 +160,31 @@ def _make(
         start(first)
         header = first.wait_for_header()
         if header is None:
-            return _Written(first)
-        if encode_mp3s or not (first.report.is_mp3 and is_copyable(options)):
+            written = _Written(first, runs=(first,))
+        elif encode_mp3s or not (first.report.is_mp3 and is_copyable(options)):
             runs = [first]
             known = replace(settings, rate_hz=header.rate_hz, resampled=first.report.rate_hz != header.rate_hz)
-            for number, frame in enumerate([] if alone else _parts(watch.expected_seconds(), header, share), 1):
+            parts = _parts(watch.expected_seconds(), header, share) if settings.steady else []
+            for number, frame in enumerate(parts, 1):
                 path = target.with_suffix(f".{number}")
                 runs[-1].until = frame
                 runs.append(encoding(source, path, frame, None, known))
                 start(runs[-1])
             tag = read_tag(source, options, first.report, stop=watch.is_stopped)
             written = replace(_joined(runs, target, options, header, tag.data), omitted=tag.omitted)
-    again = partial(_make, source, target, settings, limits, watching, share, encode_mp3s=True)
+    again = partial(_make, source, target, limits=limits, watching=watching, share=share)
     if written is not None:
         if not any(run.is_misled() for run in written.runs):
             return written
         _log.info("the sound changes its format on the way: one encoder alone makes the MP3")
-        return again(alone=True)
+        return again(replace(settings, steady=False), encode_mp3s=encode_mp3s)
     try:
         tag = read_tag(source, options, first.report, stop=watch.is_stopped)
         copied, seconds = copy(source, target, options, limits=limits, watch=watching(first.report), tag=tag.data)
         return _Written(copied, seconds, tag.omitted)
     except NotMpeg as error:
         _log.info("the sound is encoded although it is an MP3: %s", error)
-        return again()
+        return again(settings, encode_mp3s=True)
 
 
 def _joined(runs: list[GrowingRun], target: Path, options: Options, header: Header, tag: bytes) -> _Written:

@@ -33,6 +33,8 @@ _INPUT_FLAGS: Final = (
     *("-max_pixels", "33554432"),
 )
 _NOTHING_ELSE: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
+#: So many samples at a time: each piece costs on its way, and the pieces that decoders make are small. Whole frames.
+_BATCHES: Final = f"asetnsamples=n={16 * 1152}:pad=false"
 #: What LAME takes, the best first: ffmpeg takes the first of those that are equally near.
 _RATES_HZ: Final = "44100|48000|32000|22050|24000|16000|11025|12000|8000"
 _LAYOUTS: Final = {None: "stereo|mono", 1: "mono", 2: "stereo"}
@@ -44,6 +46,7 @@ def encode_command(
     *,
     first_sample: int = 0,
     resampled: bool = True,
+    steady: bool = True,
     level: Level | None = None,
 ) -> Command:
     """The command that writes MP3 frames of the audio stream to standard output, and what they are made of aside.
@@ -55,29 +58,34 @@ def encode_command(
         options: how to convert; the track by its number.
         first_sample: the sample of the MP3 to begin with.
         resampled: False if the recording is known to have the MP3's sample rate.
+        steady: False if the sound changes its format on the way; else so much as a batch of it is lost there.
         level: how the sound's level is changed.
     """
     scale = quality(options)
     strength = ["-b:a", f"{options.bitrate}k"] if scale is None else ["-q:a", str(scale)]
     codec = ["-c:a", "libmp3lame", "-reservoir", "0", *strength]
     begin = [f"atrim=start_sample={first_sample}"] if first_sample else []
-    sound, mean = _sound(options), _sound(replace(options, channels=1), formats="s16")
+    sound = _sound(options)
     if level is None:
-        # Each from the decoder's frames: the filters in between cost less than handing on what comes of them. What a
-        # sample becomes depends on others only where rate or level change; else what is left out need not be made.
-        stream = ["-map", f"0:{_stream(options)}", "-af"]
-        chains = [[sound, *begin], [mean, *begin]] if resampled else [[*begin, sound], [*begin, mean]]
-        frames, samples = ([*stream, ",".join(chain)] for chain in chains)
+        # They part before anything is changed: a filter that both hung on would choose another rate for one of them.
+        # What a sample becomes depends on others only where the rate changes; else what is left out need not be made.
+        early, late = ([], begin) if resampled else (begin, [])
+        both = [*early, *([_BATCHES] if steady else [])]
+        frames, samples = [sound, *late], [_sound(replace(options, channels=1), formats="s16"), *late]
     else:
-        changed = f"[0:{_stream(options)}]{sound},{level.filters()},aformat=sample_fmts=fltp"
+        both = [sound, level.filters(), "aformat=sample_fmts=fltp"]
         # A filter that changes the format alone would be free to change the rate, too.
-        fixed = _sound(replace(options, channels=1, sample_rate=level.rate_hz), formats="s16")
-        ends = f"[a]{','.join(['anull', *begin])}[frames];[b]{','.join([fixed, *begin])}[samples]"
-        frames = ["-filter_complex", f"{changed},asplit[a][b];{ends}", "-map", "[frames]"]
-        samples = ["-map", "[samples]"]
+        fixed = replace(options, channels=1, sample_rate=level.rate_hz)
+        frames, samples = ["anull", *begin], [_sound(fixed, formats="s16"), *begin]
+    chains = (
+        f"[0:{_stream(options)}]{','.join([*both, 'asplit'])}[a][b]",
+        f"[a]{','.join(frames)}[frames]",
+        f"[b]{','.join(samples)}[samples]",
+    )
+    encoded = ["-filter_complex", ";".join(chains), "-map", "[frames]"]
     form = "s16le" if sys.byteorder == "little" else "s16be"
-    raw = [*_NOTHING_ELSE, "-c:a", f"pcm_{form}", "-flush_packets", "0", "-f", form]
-    return Command(source, (*_frames_command(source, _window(options), frames, codec), *samples, *raw), aside=True)
+    raw = ["-map", "[samples]", *_NOTHING_ELSE, "-c:a", f"pcm_{form}", "-flush_packets", "0", "-f", form]
+    return Command(source, (*_frames_command(source, _window(options), encoded, codec), *raw), aside=True)
 
 
 def measure_command(source: Path, options: Options) -> Command:
@@ -95,12 +103,13 @@ def measure_command(source: Path, options: Options) -> Command:
 def _sound(options: Options, formats: str = "fltp|s16p|s32p") -> str:
     """The filter that makes of a recording's sound what LAME takes, or the same in other sample formats.
 
-    Written out, so that a conversion of rate, format and channels comes before samples are counted.
+    Written out, so that a conversion of rate, format and channels comes before samples are counted, and not before
+    filters in front: ffmpeg would put it there as soon as there is one of its own.
     """
     # Mixing floats down, ffmpeg would add two channels up to more than either; integers it never lets exceed theirs.
-    mixed = "aresample=rematrix_maxval=1," if options.channels == 1 else ""
+    mixed = "=rematrix_maxval=1" if options.channels == 1 else ""
     return (
-        f"{mixed}aformat=sample_fmts={formats}:sample_rates={options.sample_rate or _RATES_HZ}"
+        f"aresample{mixed},aformat=sample_fmts={formats}:sample_rates={options.sample_rate or _RATES_HZ}"
         f":channel_layouts={_LAYOUTS[options.channels]}"
     )
 

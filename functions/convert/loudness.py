@@ -16,7 +16,7 @@ from functions.common.errors import Unavailable
 from functions.common.options import Options
 from functions.convert.ffmpeg import measure_command, told_seconds
 from functions.convert.level import Level
-from functions.convert.process import Lines, run
+from functions.convert.process import Lines, Stopped, run
 from functions.convert.report import Report
 from functions.convert.sandbox import Limits
 from functions.convert.watch import Bounds, window
@@ -221,7 +221,10 @@ def measure(
 
     ended = run(measure_command(path, options), limits=limits, stop=why_enough, out=Lines(out).feed, said=hear)
     ended.raise_if_interrupted()
-    # Whoever is ended early tells how loud it was up to there; what is short may end before anybody asks.
+    # What is short may end before anybody asks.
+    if stop():
+        raise Stopped
+    # Whoever is ended early tells how loud it was up to there.
     return _measured(said) if ended.is_whole and not is_too_long() else None
 
 

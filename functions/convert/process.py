@@ -25,6 +25,8 @@ _NARROW_PIPE_BYTES: Final = 16 * 1024
 #: Room for larger pieces is had from the system anew, page by page, for each.
 _READ_BYTES: Final = 64 * 1024
 _PAUSE_SECONDS: Final = 0.2
+#: How full a pipe should be found: whoever writes must not wait, and how fast it writes changes.
+_WISHED_SHARE: Final = 0.5
 #: ffmpeg 5.1 ends with 69 on some files whose whole audio it converted, so the result decides.
 PARTLY_FAILED: Final = 69
 #: How the words of those begin that start it (functions.convert.sandbox), which come first; later lines a file may have
@@ -146,9 +148,9 @@ class Pauses:
         """Pause for a while, but so that the program need not wait for us.
 
         Args:
-            fullest: share of the fullest pipe that was found full.
+            fullest: share of the fullest pipe that was found full, more than 0.
         """
-        self._seconds = self._seconds / 2 if fullest > 0.5 else min(_PAUSE_SECONDS, 2 * self._seconds)
+        self._seconds = min(_PAUSE_SECONDS, self._seconds * _WISHED_SHARE / fullest)
         self._over.wait(min(self._seconds, self._most_seconds()))
 
     def end(self) -> None:

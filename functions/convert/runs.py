@@ -35,6 +35,8 @@ class Settings:
     rate_hz: int | None = None
     #: False if the recording is known to have that rate, which spares work and changes nothing.
     resampled: bool = True
+    #: False if the recording is known to change its format on the way.
+    steady: bool = True
     #: How the sound's level is changed, None for not at all.
     level: Level | None = None
 
@@ -67,7 +69,12 @@ def encoding(source: Path, target: Path, first_frame: int, frames: int | None, s
         raise ValueError("a run that does not begin with the recording needs its sample rate")
     first_sample = begins * samples_per_frame(settings.rate_hz) if settings.rate_hz else 0
     command = encode_command(
-        source, settings.options, first_sample=first_sample, resampled=settings.resampled, level=settings.level
+        source,
+        settings.options,
+        first_sample=first_sample,
+        resampled=settings.resampled,
+        steady=settings.steady,
+        level=settings.level,
     )
     wanted = None if frames is None else frames + first_frame - begins + OVERLAP
     return GrowingRun(
@@ -76,6 +83,7 @@ def encoding(source: Path, target: Path, first_frame: int, frames: int | None, s
         first_frame=first_frame,
         first_sample=first_sample,
         wanted=wanted,
+        steady=settings.steady,
         track=track_number(settings.options),
     )
 
@@ -89,6 +97,7 @@ class GrowingRun:
         first_frame: number of the first frame that is not for warming up.
         first_sample: number of the first sample of the first frame.
         wanted: how many frames are enough, None for all up to the end.
+        steady: whether a change of the sound's format makes it worthless.
         track: number of the audio track, from 1 on.
     """
 
@@ -100,6 +109,7 @@ class GrowingRun:
         first_frame: int = 0,
         first_sample: int = 0,
         wanted: int | None = None,
+        steady: bool = True,
         track: int = 1,
     ) -> None:
         self.first_frame = first_frame
@@ -118,6 +128,7 @@ class GrowingRun:
         self._target = target
         self._first_sample = first_sample
         self._wanted = wanted
+        self._steady = steady
         self._size_bytes = 0
         self._closed = False
         #: When the first frame came, by time.monotonic.
@@ -183,8 +194,11 @@ class GrowingRun:
         return self.ended is not None and self.ended.is_whole
 
     def is_misled(self) -> bool:
-        """Whether the sound's format has changed: what ffmpeg leaves out in front it leaves out again from there on."""
-        return bool(self._first_sample and self.report.changes)
+        """Whether the sound's format has changed though it should not.
+
+        There ffmpeg makes its filters anew: what they hold is lost, and what they leave out in front is left out again.
+        """
+        return self._steady and self.report.changes > 0
 
     def close(self) -> None:
         """End ffmpeg, if it still works."""

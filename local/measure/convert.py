@@ -1,7 +1,8 @@
 """Recordings of ten minutes and an hour: our convert function beside bare ffmpeg, MoviePy and pydub.
 
-Ours is measured twice: making of a recording what bare ffmpeg makes of it, its sound, and making all that it makes for
-users, with the tag and the waveform.
+Ours makes of a recording what the others make of it, its sound. What all that it makes for users adds to that, the tag
+and the waveform, is less than two runs differ by if one follows the other: so both run at once, on the same machine at
+the same time.
 """
 
 import json
@@ -9,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -92,21 +94,22 @@ class _Bench:
     def encoded(self, source: Path, name: str, *, repeats: int) -> list[Figure]:
         """On all processors, beside bare ffmpeg, and with all that comes with the sound."""
         names = [f"{name} {strength}" for strength in STRENGTHS]
-        turns = [self._turns(source, *each, repeats, cpus=0) for each in zip(names, STRENGTHS, strict=True)]
+        each = list(zip(names, STRENGTHS, strict=True))
+        turns = [self._turns(source, *one, repeats, cpus=0) for one in each]
+        turns += [self._at_once(source, *one, repeats, cpus=0) for one in each]
         # All strengths in turns, too: how much processors take from each other changes from minute to minute.
-        rounds = zip(*turns, strict=True)
-        taken = zip(names, zip(*rounds, strict=True), strict=True)
-        return [figure for name, costs in taken for figure in _figures(name, costs)]
+        taken = list(zip(*zip(*turns, strict=True), strict=True))
+        by_name = zip(names, taken[: len(names)], taken[len(names) :], strict=True)
+        return [figure for name, sound, more in by_name for figure in _figures(name, sound, more)]
 
     def on_one_processor(self, source: Path, name: str) -> list[Figure]:
         """With CONVERT_CPUS=1."""
         name = f"{name}, one processor"
-        taken = list(self._turns(source, name, "V2", 5, cpus=1))
-        wall = [_wall((sound, theirs)) for theirs, sound, _ in taken]
-        more = [_wall((ours, sound)) for _, sound, ours in taken]
+        sound = list(map(_wall, self._turns(source, name, "V2", 5, cpus=1)))
+        more = list(map(_cpu, self._at_once(source, name, "V2", 5, cpus=1)))
         return [
-            compared(f"convert {name}: wall", "s", wall, _MOST_WALL_ALONE),
-            compared("  tag and waveform beside it: wall", "s", more, _MOST_BESIDE_PLAIN),
+            compared(f"convert {name}: wall", "s", sound, _MOST_WALL_ALONE),
+            compared("  tag and waveform beside it: CPU", "s", more, _MOST_BESIDE_PLAIN),
         ]
 
     def beside_peers(self, source: Path, name: str) -> list[Figure]:
@@ -144,20 +147,29 @@ class _Bench:
             compared(f"copy {name} beside encoding it: CPU", "s", list(map(_cpu, pairs)), _MOST_COPY),
         ]
 
-    def _turns(self, source: Path, name: str, strength: str, repeats: int, *, cpus: int) -> Iterator[tuple[Cost, ...]]:
-        """What bare ffmpeg takes, our sound alone, and ours with all that comes with it: each beside its peer."""
-        for turn in interleaved(
+    def _turns(self, source: Path, name: str, strength: str, repeats: int, *, cpus: int) -> Iterator[tuple[Cost, Cost]]:
+        """What our sound alone takes, and bare ffmpeg, one right after the other."""
+        for ours, theirs in interleaved(
             1 if self._quick else repeats,
-            lambda: bare(source, self._folder / "bare.mp3", STRENGTHS[strength][1]),
             lambda: self._ours(source, strength, "plain", cpus=cpus),
-            lambda: self._ours(source, strength, cpus=cpus),
+            lambda: bare(source, self._folder / "bare.mp3", STRENGTHS[strength][1]),
         ):
-            each = (f"{cost.wall_seconds:.2f} s ({cost.cpu_seconds:.2f} s of CPU)" for cost in turn)
-            self._say(f"{name}: {' beside '.join(each)}")
-            yield turn
+            self._say(f"{name}: {_told(ours)} beside {_told(theirs)} for bare ffmpeg")
+            yield ours, theirs
+
+    def _at_once(
+        self, source: Path, name: str, strength: str, repeats: int, *, cpus: int
+    ) -> Iterator[tuple[Cost, Cost]]:
+        """What ours takes with all that comes with the sound, and what the sound alone does: both at once."""
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(1 if self._quick else repeats):
+                both = [pool.submit(self._ours, source, strength, *how, cpus=cpus) for how in ((), ("plain",))]
+                ours, sound = (one.result() for one in both)
+                self._say(f"{name}: {_told(ours)} with tag and waveform beside {_told(sound)} without")
+                yield ours, sound
 
     def _ours(self, source: Path, strength: str, *how: str, cpus: int) -> Cost:
-        directory = self._folder / "state"
+        directory = Path(tempfile.mkdtemp(prefix="state-", dir=self._folder))
         options = json.dumps(STRENGTHS[strength][0].as_dict())
         command = [sys.executable, "-P", "-m", "local.measure.converting", str(source), str(directory), options, *how]
         env = clean_environment({**self._without_walls, "CONVERT_CPUS": str(cpus)})
@@ -168,12 +180,10 @@ class _Bench:
         return Cost(**json.loads(said))
 
 
-def _figures(name: str, taken: Sequence[Sequence[Cost]]) -> list[Figure]:
-    """Of bare ffmpeg, the sound alone, and the sound with all that comes with it."""
+def _figures(name: str, sound: Sequence[Sequence[Cost]], more: Sequence[Sequence[Cost]]) -> list[Figure]:
+    """Of the sound alone beside bare ffmpeg, and of the sound with all that comes with it beside the sound alone."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    sound = [(sound, theirs) for theirs, sound, _ in taken]
-    more = [(ours, sound) for _, sound, ours in taken]
-    peaks = [ours.peak_bytes / _MIB for _, _, ours in taken]
+    peaks = [ours.peak_bytes / _MIB for ours, _ in more]
     return [
         compared(f"convert {name}: wall", "s", list(map(_wall, sound)), _MOST_WALL if cores == 2 else None),
         compared(f"convert {name}: CPU", "s", list(map(_cpu, sound)), _MOST_CPU),
@@ -181,6 +191,10 @@ def _figures(name: str, taken: Sequence[Sequence[Cost]]) -> list[Figure]:
         compared("  tag and waveform beside it: CPU", "s", list(map(_cpu, more)), _MOST_BESIDE_PLAIN),
         alone("  tag and waveform: memory", "MiB", peaks, _MOST_MEBIBYTES),
     ]
+
+
+def _told(cost: Cost) -> str:
+    return f"{cost.wall_seconds:.2f} s ({cost.cpu_seconds:.2f} s of CPU)"
 
 
 def _wall(pair: Sequence[Cost]) -> Pair:

@@ -65,7 +65,10 @@ def main(source: Path, directory: Path, options: Mapping[str, object]) -> None:
 def _without_waveform(*arguments: Any, **how: Any) -> Command:
     """The command that encodes, without its second output."""
     command = encode_command(*arguments, **how)
-    return Command(command.source, command.arguments[: command.arguments.index("pipe:1") + 1])
+    ours = list(command.arguments[: command.arguments.index("pipe:1") + 1])
+    both, frames, _ = ours[at := ours.index("-filter_complex") + 1].split(";")
+    ours[at] = both.replace("asplit[a][b]", frames.removeprefix("[a]"))
+    return Command(command.source, tuple(ours))
 
 
 class _Peak:

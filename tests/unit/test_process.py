@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import pytest
@@ -26,6 +27,17 @@ def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def soon() -> Limits:
     """Whatever lasts longer times out."""
     return Limits(time.monotonic() + SOON_SECONDS)
+
+
+@pytest.mark.parametrize(("full_per_second", "seconds"), [(1, 0.2), (5, 0.1), (50, 0.01)])
+def test_a_pipe_is_found_half_full(full_per_second: int, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast a program fills it, unless that takes longer than a pause may."""
+    monkeypatch.setattr(process, "_PAUSE_SECONDS", 0.2)
+    pauses, taken = Pauses(), [0.1]
+    monkeypatch.setattr(pauses, "_over", SimpleNamespace(wait=taken.append))
+    for _ in range(10):
+        pauses.take(min(1.0, full_per_second * taken[-1]))
+    assert taken[-2:] == pytest.approx([seconds, seconds])
 
 
 def test_a_program_that_ends(tmp_path: Path) -> None:
