@@ -160,13 +160,19 @@ class _Bench:
     def _at_once(
         self, source: Path, name: str, strength: str, repeats: int, *, cpus: int
     ) -> Iterator[tuple[Cost, Cost]]:
-        """What ours takes with all that comes with the sound, and what the sound alone does: both at once."""
-        with ThreadPoolExecutor(2) as pool:
+        """What ours takes with all that comes with the sound, and what the sound alone does: both at once.
+
+        With one processor each they share one, since no two are alike while others use this machine.
+        """
+        ways: list[tuple[str, ...]] = [(), ("plain",)]
+        with ThreadPoolExecutor(len(ways), initializer=_stay if cpus == 1 else None) as pool:
             for _ in range(1 if self._quick else repeats):
-                both = [pool.submit(self._ours, source, strength, *how, cpus=cpus) for how in ((), ("plain",))]
-                ours, sound = (one.result() for one in both)
+                # Whoever begins has a processor to itself for a moment.
+                begun = {how: pool.submit(self._ours, source, strength, *how, cpus=cpus) for how in ways}
+                ours, sound = begun[()].result(), begun["plain",].result()
                 self._say(f"{name}: {_told(ours)} with tag and waveform beside {_told(sound)} without")
                 yield ours, sound
+                ways.reverse()
 
     def _ours(self, source: Path, strength: str, *how: str, cpus: int) -> Cost:
         directory = Path(tempfile.mkdtemp(prefix="state-", dir=self._folder))
@@ -191,6 +197,12 @@ def _figures(name: str, sound: Sequence[Sequence[Cost]], more: Sequence[Sequence
         compared("  tag and waveform beside it: CPU", "s", list(map(_cpu, more)), _MOST_BESIDE_PLAIN),
         alone("  tag and waveform: memory", "MiB", peaks, _MOST_MEBIBYTES),
     ]
+
+
+def _stay() -> None:
+    """Keep this thread, and what it starts, to the first processor, where that is possible (Linux)."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def _told(cost: Cost) -> str:
