@@ -67,4 +67,7 @@ def test_a_change_of_format_on_the_way(change_seconds: float, recording: Path, t
     assert length is not None
     assert length.duration_seconds == pytest.approx(SECONDS, abs=0.06)
     for processors in (2, 4):
-        assert made(source, tmp_path / str(processors), Options(), processors) == whole
+        folder = tmp_path / str(processors)
+        assert made(source, folder, Options(), processors) == whole
+        # All have begun by the time that the first of them is so far.
+        assert change_seconds < SECONDS / 2 or len(list(folder.glob("result.[0-9]*"))) == processors
